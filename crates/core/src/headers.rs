@@ -1,0 +1,332 @@
+//! Header fields behind one small view: get, iterate, set, append, remove.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Header fields of one message, in whichever form they arrived: an HTTP/1 block is forwarded in
+/// its own case and order, an HTTP/2 map without being rebuilt.
+///
+/// Names compare without regard to ASCII case.
+#[derive(Clone, Debug)]
+pub enum Headers {
+    /// Fields in wire order and case.
+    List(FieldList),
+    /// An HTTP/2 header map.
+    Map(HeaderMap),
+}
+
+/// Fields as ranges into the block of bytes they arrived in; fields added later live in a tail.
+#[derive(Clone, Debug, Default)]
+pub struct FieldList {
+    block: Bytes,
+    tail: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// Offsets below `block.len()` are into the block, the rest into the tail.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+}
+
+impl FieldList {
+    /// An empty list over `block`, with room for `capacity` fields.
+    #[must_use]
+    pub fn with_block(block: Bytes, capacity: usize) -> Self {
+        Self { block, tail: Vec::new(), fields: Vec::with_capacity(capacity) }
+    }
+
+    /// Adds the field whose name and value are these ranges (start, length) of the block.
+    ///
+    /// # Panics
+    /// If a range lies outside the block: the parser that calls this made the block.
+    pub fn push_range(&mut self, name: (usize, usize), value: (usize, usize)) {
+        assert!(name.0 + name.1 <= self.block.len() && value.0 + value.1 <= self.block.len());
+        self.fields.push(Field {
+            name: name.0 as u32,
+            name_len: name.1 as u32,
+            value: value.0 as u32,
+            value_len: value.1 as u32,
+        });
+    }
+
+    /// Adds a field at the end.
+    pub fn append(&mut self, name: &[u8], value: &[u8]) {
+        let name_at = self.block.len() + self.tail.len();
+        self.tail.extend_from_slice(name);
+        let value_at = self.block.len() + self.tail.len();
+        self.tail.extend_from_slice(value);
+        self.fields.push(Field {
+            name: name_at as u32,
+            name_len: name.len() as u32,
+            value: value_at as u32,
+            value_len: value.len() as u32,
+        });
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    fn slice(&self, at: u32, len: u32) -> &[u8] {
+        let (at, len) = (at as usize, len as usize);
+        match at.checked_sub(self.block.len()) {
+            None => &self.block[at..at + len],
+            Some(at) => &self.tail[at..at + len],
+        }
+    }
+
+    fn name(&self, field: &Field) -> &[u8] {
+        self.slice(field.name, field.name_len)
+    }
+
+    fn value(&self, field: &Field) -> &[u8] {
+        self.slice(field.value, field.value_len)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> bool {
+        let before = self.fields.len();
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.retain(|field| !self.name(field).eq_ignore_ascii_case(name));
+        self.fields = fields;
+        self.fields.len() != before
+    }
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self::List(FieldList::default())
+    }
+}
+
+impl Headers {
+    /// The first value of `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        match self {
+            Self::List(list) => list
+                .fields
+                .iter()
+                .find(|field| {
+                    field.name_len as usize == name.len()
+                        && list.name(field).eq_ignore_ascii_case(name.as_bytes())
+                })
+                .map(|field| list.value(field)),
+            Self::Map(map) => map.get(name).map(HeaderValue::as_bytes),
+        }
+    }
+
+    /// Whether `name` is present.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Every value of `name`, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.iter()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// Every field as (name, value), in order.
+    #[must_use]
+    pub fn iter(&self) -> HeadersIter<'_> {
+        match self {
+            Self::List(list) => HeadersIter(Iter::List(list, list.fields.iter())),
+            Self::Map(map) => HeadersIter(Iter::Map(map.iter())),
+        }
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            Self::Map(map) => map.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Replaces every value of `name` by `value`. A name or value that is not valid in a header
+    /// field leaves the header as it was and returns `false`.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
+        if !valid_field(name.as_bytes(), value) {
+            return false;
+        }
+        match self {
+            Self::List(list) => {
+                list.remove(name.as_bytes());
+                list.append(name.as_bytes(), value);
+                true
+            }
+            Self::Map(map) => match map_field(name, value) {
+                Some((name, value)) => {
+                    map.insert(name, value);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Adds a field beside those already there; `false` as for [`Self::set`].
+    pub fn append(&mut self, name: &str, value: &[u8]) -> bool {
+        if !valid_field(name.as_bytes(), value) {
+            return false;
+        }
+        match self {
+            Self::List(list) => {
+                list.append(name.as_bytes(), value);
+                true
+            }
+            Self::Map(map) => match map_field(name, value) {
+                Some((name, value)) => {
+                    map.append(name, value);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Removes every field called `name`; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        match self {
+            Self::List(list) => list.remove(name.as_bytes()),
+            Self::Map(map) => map.remove(name).is_some(),
+        }
+    }
+
+    /// The fields as an HTTP/2 map, converting when they arrived as a list. Fields that HTTP/2
+    /// cannot carry are dropped.
+    #[must_use]
+    pub fn into_map(self) -> HeaderMap {
+        match self {
+            Self::Map(map) => map,
+            Self::List(list) => {
+                let mut map = HeaderMap::with_capacity(list.len());
+                for field in &list.fields {
+                    let name = HeaderName::from_bytes(list.name(field));
+                    let value = match (field.value as usize).checked_sub(list.block.len()) {
+                        None => {
+                            let at = field.value as usize;
+                            HeaderValue::from_maybe_shared(
+                                list.block.slice(at..at + field.value_len as usize),
+                            )
+                        }
+                        Some(_) => HeaderValue::from_bytes(list.value(field)),
+                    };
+                    if let (Ok(name), Ok(value)) = (name, value) {
+                        map.append(name, value);
+                    }
+                }
+                map
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Headers {
+    type Item = (&'a [u8], &'a [u8]);
+    type IntoIter = HeadersIter<'a>;
+
+    fn into_iter(self) -> HeadersIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over (name, value).
+#[derive(Debug)]
+pub struct HeadersIter<'a>(Iter<'a>);
+
+#[derive(Debug)]
+enum Iter<'a> {
+    List(&'a FieldList, std::slice::Iter<'a, Field>),
+    Map(http::header::Iter<'a, HeaderValue>),
+}
+
+impl<'a> Iterator for HeadersIter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Iter::List(list, fields) => fields.next().map(|field| (list.name(field), list.value(field))),
+            Iter::Map(iter) => iter.next().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+        }
+    }
+}
+
+fn map_field(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
+}
+
+/// RFC 9110 5.1 and 5.5: the name is a token, the value has no control characters but tab.
+fn valid_field(name: &[u8], value: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty()
+        && name.iter().all(token)
+        && value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> Headers {
+        let block = Bytes::from_static(b"Host: a\r\nX-One: 1\r\nx-one: 2\r\n");
+        let mut list = FieldList::with_block(block, 3);
+        list.push_range((0, 4), (6, 1));
+        list.push_range((9, 5), (16, 1));
+        list.push_range((19, 5), (26, 1));
+        Headers::List(list)
+    }
+
+    #[test]
+    fn names_compare_without_case_and_order_is_kept() {
+        let headers = list();
+        assert_eq!(headers.get("host"), Some(&b"a"[..]));
+        assert_eq!(headers.get_all("X-ONE").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(
+            headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            [&b"Host"[..], b"X-One", b"x-one"]
+        );
+    }
+
+    #[test]
+    fn set_replaces_append_adds_remove_removes_all() {
+        for mut headers in [list(), Headers::Map(list().into_map())] {
+            assert!(headers.append("x-one", b"3"));
+            assert_eq!(headers.get_all("x-one").count(), 3);
+            assert!(headers.set("X-One", b"4"));
+            assert_eq!(headers.get_all("x-one").collect::<Vec<_>>(), [b"4"]);
+            assert!(headers.remove("x-ONE"));
+            assert!(!headers.contains("x-one"));
+            assert_eq!(headers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_field_that_would_break_the_message_is_refused() {
+        let mut headers = list();
+        assert!(!headers.set("x-one", b"a\r\nEvil: 1"));
+        assert!(!headers.append("bad name", b"1"));
+        assert_eq!(headers.len(), 3);
+    }
+}

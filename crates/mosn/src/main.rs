@@ -1,0 +1,2 @@
+//! The mosn binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Virtual hosts, route matching and actions.

@@ -1,0 +1,1 @@
+//! The process: workers, listeners, signals, graceful stop.

@@ -1,0 +1,1 @@
+//! Metrics, access logs, variables and the error log.

@@ -1,0 +1,1 @@
+//! Clusters, hosts, balancers and breakers.

@@ -1,0 +1,1 @@
+//! Harness of the black-box tests: starts the real binary and speaks to it over real sockets.
