@@ -1,1 +1,3 @@
 //! Sans-I/O codecs and protocol detection.
+
+pub mod http1;
