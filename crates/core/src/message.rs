@@ -126,14 +126,43 @@ pub struct ResponseHead {
 }
 
 /// What follows a head on a stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Frame {
-    /// A piece of the body, never empty.
-    Data(Bytes),
-    /// The last frame of a body that ends with trailers.
+    /// A piece of the body; empty only where it merely says that the body is over.
+    Data {
+        /// The bytes.
+        data: Bytes,
+        /// Whether they are the last, and no trailers follow.
+        end: bool,
+    },
+    /// Trailers, which end the body.
     Trailers(Headers),
-    /// The end of a body without trailers.
-    End,
+}
+
+impl Frame {
+    /// The end of a body that was sent before.
+    pub const END: Self = Self::Data { data: Bytes::new(), end: true };
+
+    /// Whether nothing follows.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        matches!(self, Self::Trailers(_) | Self::Data { end: true, .. })
+    }
+
+    /// Body bytes in this frame.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Data { data, .. } => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+
+    /// Whether it carries no body bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A stream that ended before its end: nothing more can be read from it or written to it.

@@ -1,1 +1,14 @@
-//! Sockets, listeners and the bytes under a connection.
+//! What lies under a connection: sockets, the bytes that go in and out, and what the connections
+//! of one worker share in a turn of its loop (clock, timers, scratch buffers).
+//!
+//! Everything here belongs to one thread. A worker is one thread with one single-threaded runtime,
+//! and a connection never leaves the worker that it was given to.
+
+pub mod clock;
+mod io;
+pub mod scratch;
+mod socket;
+pub mod timer;
+
+pub use io::{Io, Meter, Transport};
+pub use socket::{BoundListener, ListenOn, SocketError, bind, connect_tcp, connect_unix};
