@@ -201,7 +201,7 @@ impl Wheel {
 pub async fn drive() {
     let mut sleep = pin!(None::<Sleep>);
     let mut due = Vec::new();
-    poll_fn(|cx| {
+    poll_fn::<(), _>(|cx| {
         loop {
             let until = WHEEL.with_borrow_mut(|wheel| {
                 let until = wheel.advance(Instant::now(), &mut due);
