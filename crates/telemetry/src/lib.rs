@@ -1,1 +1,19 @@
-//! Metrics, access logs, variables and the error log.
+//! What an operator can see of the process: metrics, access logs, the error log, and the variables
+//! that all of them (and header values) are written in.
+//!
+//! - [`metrics`]: per-worker counters that are summed when somebody reads them.
+//! - [`Variable`] and [`LogContext`]: named facts of one request.
+//! - [`AccessLogFormat`], [`AccessLog`], [`AccessLogWriter`]: one line per request.
+//! - [`init`] and [`LogHandle`]: the error log behind `tracing`, in MOSN's line format.
+//!
+//! Nothing here blocks or locks on the request path: workers hand full buffers to writer threads over
+//! bounded queues, and what does not fit is counted and dropped.
+
+mod escape;
+pub mod metrics;
+mod state;
+mod text;
+
+pub use metrics::{Counter, DownstreamMetrics, Histogram, Registry, UpstreamMetrics};
+pub use state::ProcessState;
+pub use text::write_duration;
