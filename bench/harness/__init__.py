@@ -1,0 +1,1 @@
+"""The measuring harness: cases, peers, load generators, process accounting, reports."""
