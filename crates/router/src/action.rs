@@ -1,0 +1,201 @@
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use mosn_config::model::{HashPolicySpec, Name};
+use mosn_core::{Protocol, RequestHead};
+
+use crate::{Message, Redirect, Variables, rewrite::Rewrite};
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends the request to a cluster.
+    Forward(Box<Forward>),
+    /// Answers by itself.
+    DirectResponse(Box<DirectResponse>),
+    /// Sends the client elsewhere.
+    Redirect(Box<Redirect>),
+    /// Matches, but does nothing: answered like no route.
+    None,
+}
+
+/// A reply that the proxy gives by itself.
+#[derive(Clone, Debug)]
+pub struct DirectResponse {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// May be empty.
+    pub body: Bytes,
+}
+
+/// How a request is forwarded.
+#[derive(Debug)]
+pub struct Forward {
+    /// For the whole request, all tries included; [`Duration::MAX`] = no limit. See
+    /// [`timeouts`](crate::timeouts()) for what the request has to say about it.
+    pub timeout: Duration,
+    /// For one try; `None` = no limit of its own.
+    pub per_try_timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: Retry,
+    /// What to speak to the upstream; `None` = what the client speaks.
+    pub upstream_protocol: Option<Protocol>,
+    /// What consistent-hash balancers hash.
+    pub hash_policy: Option<Box<HashPolicySpec>>,
+    pub(crate) cluster: Cluster,
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) rewrite: Option<Box<Rewrite>>,
+}
+
+/// Labels that a host must have, by key.
+pub type Metadata = Arc<BTreeMap<Name, Name>>;
+
+/// When a request is sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Also on 5xx replies, lost connections and per-try timeouts, not only when connecting failed.
+    pub on_failure: bool,
+    /// At most this often; at least 3, as in MOSN.
+    pub max_retries: u32,
+    /// Instead of all 5xx, these statuses.
+    pub status_codes: Box<[u16]>,
+}
+
+impl Retry {
+    /// Whether a reply of this status calls for another try.
+    #[must_use]
+    pub fn wants(&self, status: u16) -> bool {
+        self.on_failure
+            && if self.status_codes.is_empty() { status >= 500 } else { self.status_codes.contains(&status) }
+    }
+}
+
+/// Which cluster.
+#[derive(Debug)]
+pub(crate) enum Cluster {
+    Named(Name),
+    Weighted(Weighted),
+    Variable(Name),
+}
+
+/// Clusters by weight.
+#[derive(Debug)]
+pub(crate) struct Weighted {
+    /// With the sum of all weights up to and including this one; the last is above 0.
+    entries: Box<[(u32, WeightedCluster)]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct WeightedCluster {
+    pub(crate) name: Name,
+    pub(crate) metadata: Option<Metadata>,
+}
+
+/// The cluster that was chosen for a request.
+#[derive(Clone, Debug)]
+pub struct ClusterPick<'a> {
+    /// Its name; not necessarily of a cluster that exists.
+    pub name: Cow<'a, Name>,
+    /// Which of its hosts may take the request; `None` = any.
+    pub metadata: Option<&'a Metadata>,
+}
+
+impl Forward {
+    /// Chooses the cluster. To be asked once per request: weighted clusters are drawn anew each
+    /// time. `None` if a variable chooses and has no value.
+    pub fn cluster(&self, head: &RequestHead, variables: &dyn Variables) -> Option<ClusterPick<'_>> {
+        match &self.cluster {
+            Cluster::Named(name) => {
+                Some(ClusterPick { name: Cow::Borrowed(name), metadata: self.metadata.as_ref() })
+            }
+            Cluster::Weighted(weighted) => {
+                let chosen = weighted.pick(fastrand::u32(0..weighted.total()));
+                Some(ClusterPick {
+                    name: Cow::Borrowed(&chosen.name),
+                    metadata: chosen.metadata.as_ref().or(self.metadata.as_ref()),
+                })
+            }
+            Cluster::Variable(variable) => {
+                let mut value = Vec::new();
+                if !variables.lookup(variable, Message::Request(head), &mut value) {
+                    return None;
+                }
+                let name = str::from_utf8(&value).ok().filter(|name| !name.is_empty())?;
+                Some(ClusterPick { name: Cow::Owned(name.into()), metadata: self.metadata.as_ref() })
+            }
+        }
+    }
+
+    /// Every cluster it may choose by name, for checks; none if a variable chooses.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &Name> {
+        let (one, many) = match &self.cluster {
+            Cluster::Named(name) => (Some(name), &[][..]),
+            Cluster::Weighted(weighted) => (None, &weighted.entries[..]),
+            Cluster::Variable(_) => (None, &[][..]),
+        };
+        one.into_iter().chain(many.iter().map(|(_, cluster)| &cluster.name))
+    }
+}
+
+impl Weighted {
+    /// `Err` with the sum if it is 0 or does not fit.
+    pub(crate) fn new(clusters: impl Iterator<Item = (u32, WeightedCluster)>) -> Result<Self, u64> {
+        let mut sum = 0_u64;
+        let entries = clusters
+            .map(|(weight, cluster)| {
+                sum += u64::from(weight);
+                (u32::try_from(sum).unwrap_or(0), cluster)
+            })
+            .collect();
+        if sum == 0 || sum > u64::from(u32::MAX) { Err(sum) } else { Ok(Self { entries }) }
+    }
+
+    fn total(&self) -> u32 {
+        self.entries.last().map_or(1, |&(sum, _)| sum)
+    }
+
+    /// The entry whose share `drawn` falls in: entry i has `[sum before i, sum including i)`, so
+    /// that a weight of 0 is never chosen.
+    fn pick(&self, drawn: u32) -> &WeightedCluster {
+        let at = self.entries.partition_point(|&(sum, _)| sum <= drawn);
+        &self.entries[at.min(self.entries.len() - 1)].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weighted(weights: &[u32]) -> Result<Weighted, u64> {
+        Weighted::new(weights.iter().enumerate().map(|(index, &weight)| {
+            (weight, WeightedCluster { name: index.to_string().into(), metadata: None })
+        }))
+    }
+
+    #[test]
+    fn every_weight_gets_exactly_its_share() {
+        let weighted = weighted(&[0, 3, 0, 1, 2, 0]).unwrap();
+        let mut counts = [0; 6];
+        for drawn in 0..weighted.total() {
+            counts[weighted.pick(drawn).name.parse::<usize>().unwrap()] += 1;
+        }
+        assert_eq!(counts, [0, 3, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn weights_without_a_usable_sum_are_refused() {
+        assert_eq!(weighted(&[0, 0]).unwrap_err(), 0);
+        assert_eq!(weighted(&[]).unwrap_err(), 0);
+        assert_eq!(weighted(&[u32::MAX, 1]).unwrap_err(), 1 << 32);
+    }
+
+    #[test]
+    fn listed_statuses_replace_all_5xx() {
+        let all = Retry { on_failure: true, ..Retry::default() };
+        assert!(all.wants(500) && all.wants(503) && !all.wants(404));
+        let listed = Retry { status_codes: [404].into(), ..all };
+        assert!(listed.wants(404) && !listed.wants(503));
+        assert!(!Retry::default().wants(503));
+    }
+}

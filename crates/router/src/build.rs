@@ -1,0 +1,297 @@
+//! From a spec to a router: compile, share, check.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use mosn_config::model::{
+    ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HeaderMatchSpec, HostRewriteSpec, Name,
+    PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
+};
+use regex::bytes::Regex;
+
+use crate::{
+    Action, BuildError, DirectResponse, Forward, Metadata, Place, Problem, Redirect, Retry, Route, Router,
+    VirtualHost,
+    action::{Cluster, Weighted, WeightedCluster},
+    authority,
+    condition::{Conditions, Field, HeaderCondition, ValueCondition},
+    domains::{Domains, Refused},
+    mutation::Mutations,
+    path,
+    rewrite::{HostRewrite, PathRewrite, Rewrite},
+    route::PathRule,
+    timeouts::DEFAULT_TIMEOUT,
+};
+
+/// MOSN never allows fewer.
+const LEAST_RETRIES: u32 = 3;
+
+pub(crate) fn router(spec: &RouterSpec, known: &dyn Fn(&str) -> bool) -> Result<Router, Vec<BuildError>> {
+    let mut builder = Builder {
+        known,
+        names: HashSet::default(),
+        regexes: HashMap::default(),
+        place: Place { router: spec.name.clone(), ..Place::default() },
+        problems: Vec::new(),
+        errors: Vec::new(),
+    };
+    let mutations = Mutations::build(&spec.headers, known, &mut builder.problems);
+    builder.settle();
+    let mut domains = Domains::default();
+    let virtual_hosts = spec.virtual_hosts.iter().enumerate();
+    let virtual_hosts = virtual_hosts
+        .map(|(index, virtual_host)| {
+            builder.place.virtual_host = Some((index, virtual_host.name.clone()));
+            builder.domains(&mut domains, index, spec);
+            builder.virtual_host(virtual_host)
+        })
+        .collect();
+    domains.finish();
+    if builder.errors.is_empty() {
+        Ok(Router { name: spec.name.clone(), virtual_hosts, domains, mutations })
+    } else {
+        Err(builder.errors)
+    }
+}
+
+struct Builder<'a> {
+    known: &'a dyn Fn(&str) -> bool,
+    /// Large tables repeat few texts.
+    names: HashSet<Name, ahash::RandomState>,
+    regexes: HashMap<Name, Regex, ahash::RandomState>,
+    place: Place,
+    /// At the current place.
+    problems: Vec<Problem>,
+    errors: Vec<BuildError>,
+}
+
+impl Builder<'_> {
+    /// Turns the problems found so far into errors at this place.
+    fn settle(&mut self) {
+        let place = &self.place;
+        self.errors
+            .extend(self.problems.drain(..).map(|problem| BuildError { place: place.clone(), problem }));
+    }
+
+    fn share(&mut self, name: &Name) -> Name {
+        match self.names.get(name) {
+            Some(shared) => shared.clone(),
+            None => {
+                self.names.insert(name.clone());
+                name.clone()
+            }
+        }
+    }
+
+    fn regex(&mut self, field: &'static str, pattern: &Name) -> Option<Regex> {
+        if let Some(regex) = self.regexes.get(pattern) {
+            return Some(regex.clone());
+        }
+        match Regex::new(pattern) {
+            Ok(regex) => {
+                self.regexes.insert(pattern.clone(), regex.clone());
+                Some(regex)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                self.problems.push(Problem::BadRegex { field, pattern: pattern.clone(), reason });
+                None
+            }
+        }
+    }
+
+    fn domains(&mut self, domains: &mut Domains, index: usize, spec: &RouterSpec) {
+        for domain in &spec.virtual_hosts[index].domains {
+            match domains.insert(domain, index as u32) {
+                Ok(()) => {}
+                Err(Refused::Invalid) => self.problems.push(Problem::BadDomain { domain: domain.clone() }),
+                Err(Refused::Taken(other)) => self.problems.push(Problem::DuplicateDomain {
+                    domain: domain.clone(),
+                    other: spec.virtual_hosts[other as usize].name.clone(),
+                }),
+            }
+        }
+    }
+
+    fn virtual_host(&mut self, spec: &VirtualHostSpec) -> VirtualHost {
+        let mutations = Mutations::build(&spec.headers, self.known, &mut self.problems);
+        self.settle();
+        let mut routes = Vec::with_capacity(spec.routes.len());
+        for (index, route) in spec.routes.iter().enumerate() {
+            self.place.route = Some(index);
+            routes.extend(self.route(route));
+            self.settle();
+        }
+        self.place.route = None;
+        VirtualHost {
+            name: self.share(&spec.name),
+            routes: routes.into_boxed_slice(),
+            mutations,
+            filter_config: spec.filter_config.clone(),
+        }
+    }
+
+    /// `None` if there was a problem without which there would be a route.
+    fn route(&mut self, spec: &RouteSpec) -> Option<Route> {
+        let mutations = Mutations::build(&spec.headers, self.known, &mut self.problems);
+        let path = self.path(&spec.matches.path);
+        let conditions = self.conditions(&spec.matches);
+        let action = self.action(&spec.action, &spec.matches.path);
+        Some(Route {
+            name: spec.name.as_ref().map(|name| self.share(name)),
+            action: action?,
+            path: path?,
+            conditions,
+            mutations,
+            filter_config: spec.filter_config.clone(),
+        })
+    }
+
+    fn path(&mut self, spec: &PathMatchSpec) -> Option<PathRule> {
+        Some(match spec {
+            PathMatchSpec::Any => PathRule::Any,
+            PathMatchSpec::Prefix(prefix) => PathRule::Prefix(self.share(prefix)),
+            PathMatchSpec::Exact(text) => PathRule::Exact(self.share(text)),
+            PathMatchSpec::Regex(pattern) => PathRule::Regex(Box::new(self.regex("match.regex", pattern)?)),
+        })
+    }
+
+    fn conditions(&mut self, spec: &RouteMatchSpec) -> Option<Box<Conditions>> {
+        if spec.headers.is_empty() && spec.method.is_none() {
+            return None;
+        }
+        let method = spec.method.as_ref().and_then(|method| {
+            let parsed = Method::from_bytes(method.as_bytes()).ok();
+            if parsed.is_none() {
+                self.problems.push(Problem::BadMethod { method: method.clone() });
+            }
+            parsed
+        });
+        let headers = spec.headers.iter().filter_map(|header| self.header(header)).collect();
+        Some(Box::new(Conditions { method, headers }))
+    }
+
+    fn header(&mut self, spec: &HeaderMatchSpec) -> Option<HeaderCondition> {
+        let value = match &spec.value {
+            ValueMatchSpec::Exact(value) => ValueCondition::Exact(self.share(value)),
+            ValueMatchSpec::Regex(pattern) => {
+                ValueCondition::Regex(Box::new(self.regex("match.headers", pattern)?))
+            }
+            ValueMatchSpec::NonEmpty => ValueCondition::NonEmpty,
+        };
+        let name = self.share(&spec.name);
+        Some(HeaderCondition { field: Field::new(&name), value })
+    }
+
+    fn action(&mut self, spec: &ActionSpec, path: &PathMatchSpec) -> Option<Action> {
+        match spec {
+            ActionSpec::None => Some(Action::None),
+            ActionSpec::Forward(forward) => Some(Action::Forward(Box::new(self.forward(forward, path)?))),
+            ActionSpec::DirectResponse(direct) => self.direct_response(direct),
+            ActionSpec::Redirect(redirect) => match Redirect::build(redirect) {
+                Ok(redirect) => Some(Action::Redirect(Box::new(redirect))),
+                Err(problem) => {
+                    self.problems.push(problem);
+                    None
+                }
+            },
+        }
+    }
+
+    fn direct_response(&mut self, spec: &DirectResponseSpec) -> Option<Action> {
+        let status = StatusCode::from_u16(spec.status).ok().filter(|_| (200..=599).contains(&spec.status));
+        let Some(status) = status else {
+            self.problems.push(Problem::BadStatus { status: spec.status, action: "direct_response" });
+            return None;
+        };
+        let body = Bytes::copy_from_slice(spec.body.as_bytes());
+        Some(Action::DirectResponse(Box::new(DirectResponse { status, body })))
+    }
+
+    fn forward(&mut self, spec: &ForwardSpec, path: &PathMatchSpec) -> Option<Forward> {
+        let cluster = match &spec.cluster {
+            ClusterChoiceSpec::Named(name) => Cluster::Named(self.share(name)),
+            ClusterChoiceSpec::Variable(variable) => {
+                if !(self.known)(variable) {
+                    self.problems.push(Problem::UnknownVariable { variable: variable.clone() });
+                }
+                Cluster::Variable(self.share(variable))
+            }
+            ClusterChoiceSpec::Weighted(clusters) => {
+                let clusters = clusters.iter().map(|spec| {
+                    let cluster = WeightedCluster {
+                        name: self.share(&spec.name),
+                        metadata: metadata(spec.metadata_match.as_deref()),
+                    };
+                    (spec.weight, cluster)
+                });
+                match Weighted::new(clusters) {
+                    Ok(weighted) => Cluster::Weighted(weighted),
+                    Err(sum) => {
+                        self.problems.push(Problem::WeightSum { sum });
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(Forward {
+            timeout: spec.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
+            per_try_timeout: spec.per_try_timeout,
+            retry: Retry {
+                on_failure: spec.retry.on_failure,
+                max_retries: spec.retry.max_retries.max(LEAST_RETRIES),
+                status_codes: spec.retry.status_codes.as_slice().into(),
+            },
+            upstream_protocol: spec.upstream_protocol,
+            hash_policy: spec.hash_policy.clone().map(Box::new),
+            cluster,
+            metadata: metadata(spec.metadata_match.as_deref()),
+            rewrite: self.rewrite(spec, path),
+        })
+    }
+
+    fn rewrite(&mut self, spec: &ForwardSpec, path: &PathMatchSpec) -> Option<Box<Rewrite>> {
+        let path = spec.path_rewrite.as_ref().and_then(|rewrite| self.path_rewrite(rewrite, path));
+        let host = spec.host_rewrite.as_ref().and_then(|rewrite| match rewrite {
+            HostRewriteSpec::Literal(host) if !authority::valid(host.as_bytes()) => {
+                self.problems.push(Problem::BadHost { host: host.clone() });
+                None
+            }
+            HostRewriteSpec::Literal(host) => {
+                Some(HostRewrite::Literal(Bytes::copy_from_slice(host.as_bytes())))
+            }
+            HostRewriteSpec::Header(name) => Some(HostRewrite::Header(self.share(name))),
+            HostRewriteSpec::HostName => Some(HostRewrite::HostName),
+        });
+        (path.is_some() || host.is_some()).then(|| Box::new(Rewrite { path, host }))
+    }
+
+    fn path_rewrite(&mut self, spec: &PathRewriteSpec, path: &PathMatchSpec) -> Option<PathRewrite> {
+        match spec {
+            PathRewriteSpec::Prefix(replacement) => {
+                // Of a regular expression MOSN takes the source for the matched text, which no path
+                // starts with; of other rules there is no text at all.
+                let (PathMatchSpec::Prefix(matched) | PathMatchSpec::Exact(matched)) = path else {
+                    return None;
+                };
+                Some(PathRewrite::Prefix {
+                    matched: self.share(matched),
+                    replacement: path::encode(replacement.as_bytes()).into(),
+                })
+            }
+            PathRewriteSpec::Regex { pattern, substitution } => Some(PathRewrite::Regex {
+                pattern: Box::new(self.regex("route.regex_rewrite", pattern)?),
+                substitution: self.share(substitution),
+            }),
+        }
+    }
+}
+
+fn metadata(spec: Option<&std::collections::BTreeMap<Name, Name>>) -> Option<Metadata> {
+    spec.map(|spec| Arc::new(spec.clone()))
+}

@@ -1,0 +1,76 @@
+use mosn_config::model::{FilterConfigs, Name};
+use mosn_core::RequestHead;
+use regex::bytes::Regex;
+
+use crate::{Action, condition::Conditions, fold, mutation::Mutations};
+
+/// A set of domains and their routes.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// For logs only; not necessarily unique.
+    pub name: Name,
+    pub(crate) routes: Box<[Route]>,
+    pub(crate) mutations: Option<Box<Mutations>>,
+    pub(crate) filter_config: FilterConfigs,
+}
+
+/// One route: what requests it takes and what it does with them.
+#[derive(Debug)]
+pub struct Route {
+    /// For logs only.
+    pub name: Option<Name>,
+    /// What is done with the request.
+    pub action: Action,
+    pub(crate) path: PathRule,
+    pub(crate) conditions: Option<Box<Conditions>>,
+    pub(crate) mutations: Option<Box<Mutations>>,
+    pub(crate) filter_config: FilterConfigs,
+}
+
+#[derive(Debug)]
+pub(crate) enum PathRule {
+    /// Also where there is no path.
+    Any,
+    /// Case counts.
+    Prefix(Name),
+    /// Case does not count.
+    Exact(Name),
+    /// A match anywhere within.
+    Regex(Box<Regex>),
+}
+
+impl VirtualHost {
+    /// Its routes, in configuration order.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The first route that takes the request, found the obvious way.
+    pub(crate) fn find_linear(&self, path: &[u8], head: &RequestHead) -> Option<&Route> {
+        self.routes.iter().find(|route| route.matches(path, head))
+    }
+}
+
+impl Route {
+    /// `path` is the canonical one.
+    pub(crate) fn matches(&self, path: &[u8], head: &RequestHead) -> bool {
+        self.path.matches(path) && self.conditions_hold(head)
+    }
+
+    pub(crate) fn conditions_hold(&self, head: &RequestHead) -> bool {
+        self.conditions.as_ref().is_none_or(|conditions| conditions.hold(head))
+    }
+}
+
+impl PathRule {
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            _ if path.is_empty() => false,
+            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+            Self::Exact(text) => fold::eq(path, text),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use mosn_config::model::{Name, RouterSpec};
+use mosn_core::{Headers, RequestHead};
+
+use crate::{
+    BuildError, Route, Variables, VirtualHost, build,
+    domains::Domains,
+    mutation::Mutations,
+    path::{self, Buffer},
+};
+
+/// A route table, ready to be asked.
+#[derive(Debug)]
+pub struct Router {
+    pub(crate) name: Name,
+    pub(crate) virtual_hosts: Box<[VirtualHost]>,
+    pub(crate) domains: Domains,
+    pub(crate) mutations: Option<Box<Mutations>>,
+}
+
+/// The route that takes a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteMatch<'a> {
+    /// The router that was asked.
+    pub router: &'a Router,
+    /// The virtual host of the request's domain.
+    pub virtual_host: &'a VirtualHost,
+    /// The first of its routes that matches.
+    pub route: &'a Route,
+}
+
+impl Router {
+    /// Builds a router. `known_variable` says which variables exist: only those are looked up where
+    /// a header's value is `%name%`, and anything else stands for itself.
+    ///
+    /// # Errors
+    /// Every problem there is, each with its place. A router is never built in part: a rule that
+    /// was left out could make another one take its requests.
+    pub fn build(spec: &RouterSpec, known_variable: impl Fn(&str) -> bool) -> Result<Self, Vec<BuildError>> {
+        build::router(spec, &known_variable)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its virtual hosts, in configuration order.
+    #[must_use]
+    pub fn virtual_hosts(&self) -> &[VirtualHost] {
+        &self.virtual_hosts
+    }
+
+    /// The route for a request; `None` is answered 404.
+    #[must_use]
+    pub fn find<'a>(&'a self, head: &RequestHead) -> Option<RouteMatch<'a>> {
+        let virtual_host = &self.virtual_hosts[self.domains.find(&head.authority)? as usize];
+        let mut buffer = Buffer::new();
+        let path = path::canonical(head.path_only(), &mut buffer).path;
+        let route = virtual_host.find_linear(path, head)?;
+        Some(RouteMatch { router: self, virtual_host, route })
+    }
+}
+
+impl RouteMatch<'_> {
+    /// Adds and removes request headers: the route's, then the virtual host's, then the router's,
+    /// at each level additions first. Comes before [`Forward::rewrite`](crate::Forward::rewrite).
+    pub fn mutate_request(&self, head: &mut RequestHead, variables: &dyn Variables) {
+        for mutations in self.levels() {
+            mutations.request.request(head, variables);
+        }
+    }
+
+    /// Adds and removes reply headers, in the same order.
+    pub fn mutate_response(&self, headers: &mut Headers, variables: &dyn Variables) {
+        for mutations in self.levels() {
+            mutations.response.response(headers, variables);
+        }
+    }
+
+    /// A stream filter's settings for this route, as JSON text: the route's or else the virtual host's.
+    #[must_use]
+    pub fn filter_config(&self, filter: &str) -> Option<&str> {
+        [&self.route.filter_config, &self.virtual_host.filter_config]
+            .into_iter()
+            .find_map(|configs| configs.as_ref()?.get(filter))
+            .map(|config| &**config)
+    }
+
+    fn levels(&self) -> impl Iterator<Item = &Mutations> {
+        [&self.route.mutations, &self.virtual_host.mutations, &self.router.mutations]
+            .into_iter()
+            .filter_map(|mutations| mutations.as_deref())
+    }
+}
