@@ -169,8 +169,11 @@ pub enum RouterSource {
 /// Limits on what one downstream HTTP connection may send or hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Bytes of request line and header fields, or of an HTTP/2 header list; more is answered 431.
+    /// HTTP/1: bytes of request line and header fields; more is answered 431.
     pub max_header_size: usize,
+    /// HTTP/2: bytes of a header list as RFC 9113 6.5.2 counts them (32 more for each field); more
+    /// is answered 431.
+    pub max_header_list_size: u32,
     /// Header fields; more is answered 431.
     pub max_header_count: usize,
     /// Bytes of the request target; more is answered 414.
@@ -184,8 +187,8 @@ pub struct HttpLimits {
     pub body_idle_timeout: Duration,
     /// HTTP/2: streams that a client may have open.
     pub max_concurrent_streams: u32,
-    /// HTTP/2: streams that a client may reset before they were answered, in any 30 s window,
-    /// before the connection is closed.
+    /// HTTP/2: streams that a client may reset in any 30 s window, as long as they are at least half
+    /// of those it opened, before the connection is closed.
     pub max_resets: u32,
     /// HTTP/2: PING and SETTINGS frames, and empty DATA frames, that a client may send in any 30 s
     /// window on top of ten for each stream, before the connection is closed.
@@ -199,6 +202,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_header_size: 8192,
+            max_header_list_size: 64 * 1024,
             max_header_count: 100,
             max_uri_length: 8192,
             max_request_body_size: 0,

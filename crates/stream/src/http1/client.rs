@@ -1,0 +1,297 @@
+//! The client side of HTTP/1: pooled connections, one exchange at a time on each.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{Method, StatusCode};
+use mosn_codec::http1::{self as codec, BodyDecoder, ResponseError};
+use mosn_core::{BodyLength, Failure, Frame, RequestHead, Reset};
+use mosn_net::{Io, clock, scratch};
+use tokio::time::Instant;
+
+use super::wire::{Coding, Wire};
+use crate::{ClientStream, Reply};
+
+/// Bytes of a reply's head.
+const MAX_REPLY_HEAD: usize = 64 * 1024;
+
+/// An upstream connection.
+#[derive(Debug)]
+pub struct ClientConnection {
+    wire: Wire,
+    id: u64,
+    requests: u32,
+    idle_since: Instant,
+    /// Taken when the connection closes: its owner counts it.
+    _open: Box<dyn Held>,
+}
+
+/// Something that a connection holds as long as it is open, such as its place in a count.
+pub trait Held: std::fmt::Debug {}
+impl<T: std::fmt::Debug> Held for T {}
+
+impl ClientConnection {
+    /// An open connection; `held` is dropped when it closes.
+    #[must_use]
+    pub fn new(io: Io, id: u64, held: Box<dyn Held>) -> Box<Self> {
+        Box::new(Self { wire: Wire::new(io), id, requests: 0, idle_since: clock::now(), _open: held })
+    }
+}
+
+/// Idle connections to one host; the last one used is the first one used again.
+#[derive(Debug, Default)]
+pub struct Http1Pool {
+    #[allow(clippy::vec_box, reason = "a connection moves between the pool and its streams, as a pointer")]
+    idle: RefCell<Vec<Box<ClientConnection>>>,
+    max_requests: Cell<Option<u32>>,
+}
+
+impl Http1Pool {
+    /// Sets after how many requests a connection is replaced.
+    pub fn set_max_requests(&self, max: Option<u32>) {
+        self.max_requests.set(max);
+    }
+
+    /// Takes an idle connection that still seems to be open.
+    #[must_use]
+    pub fn take(&self) -> Option<Box<ClientConnection>> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut connection) = idle.pop() {
+            // The event loop knows whether the peer has closed, or spoken out of turn.
+            if !connection.wire.io.has_event() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Closes connections that have idled for `timeout`, or that the peer has closed.
+    pub fn sweep(&self, timeout: Option<Duration>) {
+        let now = clock::now();
+        self.idle.borrow_mut().retain_mut(|connection| {
+            let expired = timeout.is_some_and(|timeout| now.duration_since(connection.idle_since) >= timeout);
+            !expired && !connection.wire.io.has_event()
+        });
+    }
+
+    /// How many connections idle.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Closes every idle connection.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
+    fn put(&self, mut connection: Box<ClientConnection>) {
+        if self.max_requests.get().is_some_and(|max| connection.requests >= max) {
+            return;
+        }
+        connection.idle_since = clock::now();
+        self.idle.borrow_mut().push(connection);
+    }
+}
+
+/// One exchange on an upstream connection.
+#[derive(Debug)]
+pub struct Http1ClientStream {
+    connection: Option<Box<ClientConnection>>,
+    pool: Weak<Http1Pool>,
+    method: Method,
+    request: Sending,
+    /// `None` until the reply's head has come.
+    reply: Option<BodyDecoder>,
+    /// Whether the connection can be used again once both sides are done.
+    keep_alive: bool,
+    tunnel: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Body(Coding),
+    Done,
+}
+
+impl Http1ClientStream {
+    /// On a connection that is idle or new; it goes back to `pool`.
+    #[must_use]
+    pub fn new(connection: Box<ClientConnection>, pool: &Rc<Http1Pool>) -> Self {
+        Self {
+            connection: Some(connection),
+            pool: Rc::downgrade(pool),
+            method: Method::GET,
+            request: Sending::Done,
+            reply: None,
+            keep_alive: false,
+            tunnel: false,
+        }
+    }
+
+    fn wire(&mut self) -> Result<&mut Wire, Reset> {
+        match &mut self.connection {
+            Some(connection) => Ok(&mut connection.wire),
+            None => Err(Reset(Failure::LocalReset)),
+        }
+    }
+
+    /// Nothing can be done with the connection any more.
+    fn fail(&mut self, why: Failure) -> Reset {
+        self.connection = None;
+        Reset(why)
+    }
+
+    /// A request that cannot be written is answered by what the upstream said before it closed, if
+    /// it said anything: an early 413 is worth more than our own error.
+    fn written(&mut self, result: std::io::Result<()>) -> Result<(), Reset> {
+        if result.is_err() {
+            self.request = Sending::Done;
+            self.keep_alive = false;
+        }
+        Ok(())
+    }
+}
+
+impl ClientStream for Http1ClientStream {
+    fn connection_id(&self) -> u64 {
+        self.connection.as_ref().map_or(0, |connection| connection.id)
+    }
+
+    fn is_reused(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.requests > 1)
+    }
+
+    fn send_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut RequestHead,
+        _keep: bool,
+        first: Option<Frame>,
+    ) -> Result<(), Reset> {
+        self.method = head.method.clone();
+        self.tunnel = head.upgrade.is_some();
+        if let Some(connection) = &mut self.connection {
+            connection.requests += 1;
+        }
+        let wire = self.wire()?;
+        let (coding, written) = scratch::with_write(|out| {
+            let coding = if codec::write_request_head(out, head) { Coding::Chunked } else { Coding::Plain };
+            (coding, wire.write_head(cx, out, coding, first.as_ref()))
+        });
+        let done = head.body.is_empty() || first.as_ref().is_some_and(Frame::is_last);
+        self.request = if done && !self.tunnel { Sending::Done } else { Sending::Body(coding) };
+        self.written(written)
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
+        let Sending::Body(coding) = self.request else {
+            return Ok(());
+        };
+        let written = self.wire()?.write_frame(cx, coding, &frame);
+        if frame.is_last() {
+            self.request = Sending::Done;
+            if self.tunnel {
+                // The client has ended its side of the tunnel; the upstream may go on.
+                if let Poll::Ready(Err(_)) = self.wire()?.io.poll_close(cx) {
+                    return Err(self.fail(Failure::LocalReset));
+                }
+            }
+        }
+        self.written(written)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        let ready = ready!(self.wire()?.poll_ready(cx));
+        Poll::Ready(self.written(ready))
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
+        // What the socket would not take at once goes out while we wait.
+        if !self.wire()?.is_flushed() {
+            let flushed = self.wire()?.poll_flushed(cx);
+            if let Poll::Ready(result) = flushed {
+                self.written(result)?;
+            }
+        }
+        let method = self.method.clone();
+        let wire = self.wire()?;
+        let parsed = ready!(wire.poll_parse(cx, |bytes| {
+            Ok::<_, ResponseError>(match codec::parse_response(bytes, &method, MAX_REPLY_HEAD)? {
+                Some((head, meta)) => (meta.consumed, Some((head, meta))),
+                None => (0, None),
+            })
+        }));
+        let (mut head, meta) = match parsed {
+            Ok(Some(Ok(parsed))) => parsed,
+            Ok(Some(Err(_))) => return Poll::Ready(Err(self.fail(Failure::UpstreamReset))),
+            Ok(None) => {
+                let why =
+                    if wire.input().is_empty() { Failure::UpstreamClosed } else { Failure::UpstreamReset };
+                return Poll::Ready(Err(self.fail(why)));
+            }
+            Err(_) => return Poll::Ready(Err(self.fail(Failure::UpstreamTerminated))),
+        };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !self.tunnel {
+                return Poll::Ready(Err(self.fail(Failure::UpstreamReset)));
+            }
+            head.body = BodyLength::Unknown;
+            self.reply = Some(BodyDecoder::to_eof());
+            return Poll::Ready(Ok(Reply::Head(head, None)));
+        }
+        if head.status.is_informational() {
+            return Poll::Ready(Ok(Reply::Interim(head.status, head.headers)));
+        }
+        // No tunnel after all: the request was an ordinary one, and is over.
+        if std::mem::take(&mut self.tunnel) {
+            self.request = Sending::Done;
+        }
+        self.keep_alive = meta.keep_alive;
+        let mut decoder = match head.body {
+            BodyLength::Empty => BodyDecoder::length(0),
+            BodyLength::Known(length) => BodyDecoder::length(length),
+            BodyLength::Unknown if meta.chunked => BodyDecoder::chunked(),
+            BodyLength::Unknown => BodyDecoder::to_eof(),
+        };
+        let first = if head.body.is_empty() {
+            None
+        } else {
+            match self.wire()?.take_frame(&mut decoder) {
+                Ok(first) => first,
+                Err(_) => return Poll::Ready(Err(self.fail(Failure::UpstreamReset))),
+            }
+        };
+        self.reply = Some(decoder);
+        Poll::Ready(Ok(Reply::Head(head, first)))
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {
+        let (Some(connection), Some(decoder)) = (&mut self.connection, &mut self.reply) else {
+            return Poll::Ready(Err(Reset(Failure::UpstreamTerminated)));
+        };
+        Poll::Ready(match ready!(connection.wire.poll_frame(cx, decoder)) {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(_)) => Err(self.fail(Failure::UpstreamReset)),
+            Err(_) => Err(self.fail(Failure::UpstreamTerminated)),
+        })
+    }
+}
+
+impl Drop for Http1ClientStream {
+    fn drop(&mut self) {
+        let complete = self.keep_alive
+            && self.request == Sending::Done
+            && self.reply.as_ref().is_some_and(BodyDecoder::is_done);
+        if let (true, Some(connection), Some(pool)) = (complete, self.connection.take(), self.pool.upgrade())
+            && connection.wire.is_flushed()
+            && connection.wire.input().is_empty()
+        {
+            pool.put(connection);
+        }
+    }
+}
