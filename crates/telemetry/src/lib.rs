@@ -9,11 +9,20 @@
 //! Nothing here blocks or locks on the request path: workers hand full buffers to writer threads over
 //! bounded queues, and what does not fit is counted and dropped.
 
+mod access_log;
+mod clock;
 mod escape;
+mod log;
 pub mod metrics;
 mod state;
 mod text;
+mod variable;
 
+pub use access_log::{
+    AccessLog, AccessLogError, AccessLogFormat, AccessLogWriter, DEFAULT_FORMAT, FormatError,
+};
+pub use log::{ErrorLog, LogError, LogHandle, STARTUP, UnknownLog, init, install_panic_hook};
 pub use metrics::{Counter, DownstreamMetrics, Histogram, Registry, UpstreamMetrics};
 pub use state::ProcessState;
 pub use text::write_duration;
+pub use variable::{LogContext, Variable};
