@@ -1,0 +1,58 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use crate::Host;
+
+/// One host after the other, whatever their weights. Starts anywhere, so that many proxies do not
+/// all start with the first host.
+#[derive(Debug)]
+pub(crate) struct RoundRobin {
+    last: AtomicU32,
+}
+
+impl RoundRobin {
+    pub(crate) fn new(hosts: usize) -> Self {
+        Self { last: AtomicU32::new(fastrand::u32(0..hosts.max(1) as u32)) }
+    }
+
+    /// An unhealthy host costs a turn, which keeps the others' shares equal: were its turns given to
+    /// its neighbour, that one would have two.
+    pub(crate) fn pick<'a>(&self, hosts: &'a [Arc<Host>]) -> Option<&'a Arc<Host>> {
+        let mut at = 0;
+        for _ in hosts {
+            at = self.last.fetch_add(1, Relaxed).wrapping_add(1) as usize % hosts.len();
+            if hosts[at].is_healthy() {
+                return Some(&hosts[at]);
+            }
+        }
+        // Other workers took turns meanwhile, so these may not have been all hosts.
+        let (before, after) = hosts.split_at(at);
+        after.iter().chain(before).find(|host| host.is_healthy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Health, balancer::testing::hosts};
+
+    #[test]
+    fn every_host_has_its_turn() {
+        let hosts = hosts(&[1, 2, 128]);
+        let balancer = RoundRobin::new(3);
+        let ids: Vec<_> = (0..6).map(|_| balancer.pick(&hosts).unwrap().id).collect();
+        assert_eq!(ids[..3], ids[3..]);
+        assert!(hosts.iter().all(|host| ids[..3].contains(&host.id)));
+    }
+
+    #[test]
+    fn the_others_alternate_where_one_is_unhealthy() {
+        let hosts = hosts(&[1; 3]);
+        let balancer = RoundRobin::new(3);
+        hosts[1].set_health(Health::FAILED_ACTIVE_CHECK, true);
+        let ids: Vec<_> = (0..6).map(|_| balancer.pick(&hosts).unwrap().id).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

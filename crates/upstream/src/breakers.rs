@@ -1,0 +1,165 @@
+//! Circuit breakers: limits on what a cluster, or one of its hosts, has in flight.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use crate::Host;
+
+/// A limit is reached. Answered at once, never retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Overflow {
+    /// `max_connections` of the host.
+    #[error("the host has as many connections as max_connections allows")]
+    Connections,
+    /// `max_pending_requests` of the cluster.
+    #[error("as many requests wait for a connection as max_pending_requests allows")]
+    Pending,
+    /// `max_requests` of the cluster.
+    #[error("the cluster has as many requests in flight as max_requests allows")]
+    Requests,
+    /// `max_retries` of the cluster.
+    #[error("the cluster has as many retries in flight as max_retries allows")]
+    Retries,
+}
+
+/// What is in flight, counted only where there is a limit. Outlives updates of the cluster.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    requests: AtomicU32,
+    pending: AtomicU32,
+    retries: AtomicU32,
+}
+
+/// A request in flight; ends with the value.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct RequestToken(Option<Arc<InFlight>>);
+
+/// A request that waits for a connection; ends with the value.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct PendingToken(Option<Arc<InFlight>>);
+
+/// A retry in flight; ends with the value.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct RetryToken(Option<Arc<InFlight>>);
+
+/// A connection to a host; ends with the value.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct ConnectionToken(Option<Arc<Host>>);
+
+impl InFlight {
+    pub(crate) fn request(self: &Arc<Self>, limit: u32) -> Result<RequestToken, Overflow> {
+        match limit {
+            0 => Ok(RequestToken(None)),
+            _ if take(&self.requests, limit) => Ok(RequestToken(Some(self.clone()))),
+            _ => Err(Overflow::Requests),
+        }
+    }
+
+    pub(crate) fn pending(self: &Arc<Self>, limit: u32) -> Result<PendingToken, Overflow> {
+        match limit {
+            0 => Ok(PendingToken(None)),
+            _ if take(&self.pending, limit) => Ok(PendingToken(Some(self.clone()))),
+            _ => Err(Overflow::Pending),
+        }
+    }
+
+    pub(crate) fn retry(self: &Arc<Self>, limit: u32) -> Result<RetryToken, Overflow> {
+        match limit {
+            0 => Ok(RetryToken(None)),
+            _ if take(&self.retries, limit) => Ok(RetryToken(Some(self.clone()))),
+            _ => Err(Overflow::Retries),
+        }
+    }
+
+    /// Requests, waiting requests and retries in flight, as far as they are limited.
+    pub(crate) fn now(&self) -> [u32; 3] {
+        [&self.requests, &self.pending, &self.retries].map(|count| count.load(Relaxed))
+    }
+}
+
+/// `limit` 0 = none; the connection is counted only if there is one, or if `counted` says so.
+pub(crate) fn connection(host: &Arc<Host>, limit: u32, counted: bool) -> Result<ConnectionToken, Overflow> {
+    if limit == 0 && !counted {
+        return Ok(ConnectionToken(None));
+    }
+    let limit = if limit == 0 { u32::MAX } else { limit };
+    match take(host.connections(), limit) {
+        true => Ok(ConnectionToken(Some(host.clone()))),
+        false => Err(Overflow::Connections),
+    }
+}
+
+fn take(count: &AtomicU32, limit: u32) -> bool {
+    count.fetch_update(Relaxed, Relaxed, |now| (now < limit).then(|| now + 1)).is_ok()
+}
+
+impl Drop for RequestToken {
+    fn drop(&mut self) {
+        if let Some(in_flight) = &self.0 {
+            in_flight.requests.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for PendingToken {
+    fn drop(&mut self) {
+        if let Some(in_flight) = &self.0 {
+            in_flight.pending.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for RetryToken {
+    fn drop(&mut self) {
+        if let Some(in_flight) = &self.0 {
+            in_flight.retries.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for ConnectionToken {
+    fn drop(&mut self) {
+        if let Some(host) = &self.0 {
+            host.connections().fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_until_a_token_is_dropped() {
+        let in_flight = Arc::new(InFlight::default());
+        let one = in_flight.request(2).unwrap();
+        let _two = in_flight.request(2).unwrap();
+        assert_eq!(in_flight.request(2).unwrap_err(), Overflow::Requests);
+        drop(one);
+        let _three = in_flight.request(2).unwrap();
+        assert_eq!(in_flight.now(), [2, 0, 0]);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let in_flight = Arc::new(InFlight::default());
+        let _tokens =
+            (in_flight.request(0).unwrap(), in_flight.retry(0).unwrap(), in_flight.pending(0).unwrap());
+        assert_eq!(in_flight.now(), [0; 3]);
+    }
+
+    #[test]
+    fn a_limit_that_shrinks_below_what_is_in_flight_lets_nothing_in() {
+        let in_flight = Arc::new(InFlight::default());
+        let tokens = [in_flight.retry(3).unwrap(), in_flight.retry(3).unwrap()];
+        assert_eq!(in_flight.retry(1).unwrap_err(), Overflow::Retries);
+        drop(tokens);
+        assert!(in_flight.retry(1).is_ok());
+    }
+}

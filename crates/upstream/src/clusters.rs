@@ -1,0 +1,404 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ahash::RandomState;
+use arc_swap::{ArcSwap, Guard};
+use mosn_config::model::{ClusterSpec, HostSpec, LocalitySpec, Name};
+
+use crate::{Cluster, ClusterError, cluster::one_locality};
+
+/// Every cluster of the process. Clones share it.
+///
+/// Changes are made one after the other by the control plane; each publishes a new [`ClusterMap`]
+/// and costs the size of what changed, not the number of clusters. Readers never wait.
+#[derive(Clone, Debug, Default)]
+pub struct Clusters(Arc<Store>);
+
+#[derive(Debug, Default)]
+struct Store {
+    map: ArcSwap<ClusterMap>,
+    /// Held while a new map is made from the last one.
+    writer: Mutex<()>,
+}
+
+/// All clusters at some moment.
+#[derive(Debug)]
+pub struct ClusterMap {
+    hasher: RandomState,
+    /// A new map shares all shards but those that changed.
+    shards: Box<[Arc<Shard>]>,
+}
+
+type Shard = HashMap<Name, Arc<Cluster>, RandomState>;
+
+/// Copying the list of shards and copying one shard of 10,000 clusters cost about the same.
+const SHARDS: usize = 128;
+
+impl Clusters {
+    /// No clusters.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All clusters as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<ClusterMap> {
+        self.0.map.load_full()
+    }
+
+    /// The same for a short look: cheaper, but not to be kept across an await.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<ClusterMap>> {
+        self.0.map.load()
+    }
+
+    /// The cluster of this name as it is now.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.load().get(name).cloned()
+    }
+
+    /// Adds a cluster, or replaces the one of its name and its hosts. Hosts that stay keep their
+    /// ids, health and counters.
+    ///
+    /// # Errors
+    /// If the cluster cannot be built; then nothing has changed.
+    pub fn add_or_update(&self, spec: ClusterSpec) -> Result<(), ClusterError> {
+        let _writer = self.writer();
+        let map = self.snapshot();
+        let before = map.get(&spec.name);
+        let cluster = Cluster::build(spec, before.map(|before| &**before))?;
+        self.publish(&map, cluster);
+        Ok(())
+    }
+
+    /// Adds a cluster, or replaces the settings of the one of its name and leaves its hosts alone:
+    /// they come from elsewhere.
+    ///
+    /// # Errors
+    /// As for [`Self::add_or_update`].
+    pub fn add_or_update_settings(&self, spec: ClusterSpec) -> Result<(), ClusterError> {
+        let _writer = self.writer();
+        let map = self.snapshot();
+        let cluster = match map.get(&spec.name) {
+            Some(before) => before.with_settings(spec)?,
+            None => Cluster::build(spec, None)?,
+        };
+        self.publish(&map, cluster);
+        Ok(())
+    }
+
+    /// Replaces all clusters by these.
+    ///
+    /// # Errors
+    /// Every cluster that cannot be built; then nothing has changed.
+    pub fn set_all(&self, specs: Vec<ClusterSpec>) -> Result<(), Vec<ClusterError>> {
+        let _writer = self.writer();
+        let before = self.snapshot();
+        let mut after = ClusterMap::default();
+        let mut shards: Vec<Shard> = (0..SHARDS).map(|_| after.empty_shard()).collect();
+        let mut errors = Vec::new();
+        for spec in specs {
+            let shard = &mut shards[after.shard(&spec.name)];
+            if shard.contains_key(&spec.name) {
+                errors.push(ClusterError::Duplicate { cluster: spec.name });
+                continue;
+            }
+            let old = before.get(&spec.name);
+            match Cluster::build(spec, old.map(|old| &**old)) {
+                Ok(cluster) => {
+                    shard.insert(cluster.name.clone(), Arc::new(cluster));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        after.shards = shards.into_iter().map(Arc::new).collect();
+        let after = Arc::new(after);
+        self.0.map.store(after.clone());
+        for old in before.iter() {
+            old.retire_hosts(after.get(&old.name).map(|new| &**new));
+        }
+        Ok(())
+    }
+
+    /// Replaces a cluster's hosts.
+    ///
+    /// # Errors
+    /// If there is no such cluster, or an address is not valid; then nothing has changed.
+    pub fn update_hosts(&self, name: &str, hosts: Vec<HostSpec>) -> Result<(), ClusterError> {
+        self.update_localities(name, one_locality(hosts))
+    }
+
+    /// Replaces a cluster's hosts, of several localities.
+    ///
+    /// # Errors
+    /// As for [`Self::update_hosts`].
+    pub fn update_localities(&self, name: &str, localities: Vec<LocalitySpec>) -> Result<(), ClusterError> {
+        self.change_hosts(name, |_| localities)
+    }
+
+    /// Adds hosts ahead of those that the cluster has; one whose address it has already replaces
+    /// that.
+    ///
+    /// # Errors
+    /// As for [`Self::update_hosts`].
+    pub fn append_hosts(&self, name: &str, mut hosts: Vec<HostSpec>) -> Result<(), ClusterError> {
+        self.change_hosts(name, |cluster| {
+            let added: HashSet<Name> = hosts.iter().map(|host| host.address.clone()).collect();
+            let mut localities = cluster.localities();
+            for locality in &mut localities {
+                locality.hosts.retain(|host| !added.contains(&host.address));
+            }
+            match localities.first_mut() {
+                Some(first) => {
+                    hosts.append(&mut first.hosts);
+                    first.hosts = hosts;
+                    localities
+                }
+                None => one_locality(hosts),
+            }
+        })
+    }
+
+    /// Removes the hosts of these addresses; addresses that the cluster does not have are ignored.
+    ///
+    /// # Errors
+    /// If there is no such cluster.
+    pub fn remove_hosts(&self, name: &str, addresses: &[&str]) -> Result<(), ClusterError> {
+        self.change_hosts(name, |cluster| {
+            let mut localities = cluster.localities();
+            for locality in &mut localities {
+                locality.hosts.retain(|host| !addresses.contains(&&*host.address));
+            }
+            localities
+        })
+    }
+
+    /// Removes clusters.
+    ///
+    /// # Errors
+    /// If one of them does not exist; then none has been removed.
+    pub fn remove(&self, names: &[&str]) -> Result<(), ClusterError> {
+        let _writer = self.writer();
+        let map = self.snapshot();
+        if let Some(unknown) = names.iter().find(|name| map.get(name).is_none()) {
+            return Err(ClusterError::Unknown { cluster: (*unknown).into() });
+        }
+        let mut after = map.copy();
+        for name in names {
+            let at = after.shard(name);
+            Arc::make_mut(&mut after.shards[at]).remove(*name);
+        }
+        self.0.map.store(Arc::new(after));
+        for name in names {
+            if let Some(cluster) = map.get(name) {
+                cluster.retire_hosts(None);
+            }
+        }
+        Ok(())
+    }
+
+    fn change_hosts(
+        &self,
+        name: &str,
+        hosts: impl FnOnce(&Cluster) -> Vec<LocalitySpec>,
+    ) -> Result<(), ClusterError> {
+        let _writer = self.writer();
+        let map = self.snapshot();
+        let cluster = map.get(name).ok_or_else(|| ClusterError::Unknown { cluster: name.into() })?;
+        self.publish(&map, cluster.with_hosts(hosts(cluster))?);
+        Ok(())
+    }
+
+    /// Publishes `map` with this cluster in place of the one of its name.
+    fn publish(&self, map: &ClusterMap, cluster: Cluster) {
+        let cluster = Arc::new(cluster);
+        let mut after = map.copy();
+        let at = after.shard(&cluster.name);
+        let before = Arc::make_mut(&mut after.shards[at]).insert(cluster.name.clone(), cluster.clone());
+        self.0.map.store(Arc::new(after));
+        if let Some(before) = before {
+            before.retire_hosts(Some(&cluster));
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, ()> {
+        // What a writer that panicked had not published is gone with it; the map is whole.
+        self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClusterMap {
+    /// The cluster of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.shards[self.shard(name)].get(name)
+    }
+
+    /// All clusters, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.len()).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.is_empty())
+    }
+
+    fn copy(&self) -> Self {
+        Self { hasher: self.hasher.clone(), shards: self.shards.clone() }
+    }
+
+    fn empty_shard(&self) -> Shard {
+        Shard::with_hasher(self.hasher.clone())
+    }
+
+    /// Bits that the shard's own table does not use.
+    fn shard(&self, name: &str) -> usize {
+        (self.hasher.hash_one(name) >> 32) as usize % SHARDS
+    }
+}
+
+impl Default for ClusterMap {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        let empty = Arc::new(Shard::with_hasher(hasher.clone()));
+        Self { hasher, shards: vec![empty; SHARDS].into_boxed_slice() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mosn_config::model::{BalancerKind, Breakers, Discovery};
+
+    use super::*;
+    use crate::{Health, Overflow};
+
+    fn host(address: &str) -> HostSpec {
+        HostSpec {
+            address: address.into(),
+            hostname: "".into(),
+            weight: 1,
+            metadata: None,
+            tls_disable: false,
+        }
+    }
+
+    fn spec(name: &str, addresses: &[&str]) -> ClusterSpec {
+        ClusterSpec {
+            name: name.into(),
+            discovery: Discovery::Static,
+            balancer: BalancerKind::RoundRobin,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            breakers: Breakers { max_requests: 1, ..Breakers::default() },
+            max_requests_per_connection: None,
+            mark: 0,
+            own_pools: false,
+            localities: one_locality(addresses.iter().copied().map(host).collect()),
+        }
+    }
+
+    fn addresses(clusters: &Clusters, name: &str) -> Vec<String> {
+        clusters.get(name).unwrap().hosts().iter().map(|host| host.address_text.to_string()).collect()
+    }
+
+    #[test]
+    fn an_update_keeps_counters_ids_and_health_of_what_stays() {
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec("a", &["1.1.1.1:1", "1.1.1.1:2"])).unwrap();
+        let old = clusters.get("a").unwrap();
+        let token = old.try_acquire_request().unwrap();
+        old.hosts()[1].set_health(Health::FAILED_ACTIVE_CHECK, true);
+
+        clusters.add_or_update(spec("a", &["1.1.1.1:3", "1.1.1.1:2"])).unwrap();
+        let new = clusters.get("a").unwrap();
+        assert_eq!(new.hosts()[1].id, old.hosts()[1].id);
+        assert!(!new.hosts()[1].is_healthy() && !new.hosts()[1].is_retired());
+        assert!(old.hosts()[0].is_retired());
+        assert_eq!(new.try_acquire_request().unwrap_err(), Overflow::Requests);
+        drop(token);
+        assert!(new.try_acquire_request().is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_stays_as_it_was() {
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec("a", &["1.1.1.1:1"])).unwrap();
+        let snapshot = clusters.snapshot();
+        clusters.remove(&["a"]).unwrap();
+        clusters.add_or_update(spec("b", &[])).unwrap();
+        assert_eq!((snapshot.len(), clusters.snapshot().len()), (1, 1));
+        assert!(snapshot.get("a").is_some() && clusters.get("a").is_none());
+        assert!(snapshot.get("a").unwrap().hosts()[0].is_retired());
+    }
+
+    #[test]
+    fn hosts_are_added_ahead_removed_by_address_and_never_twice() {
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec("a", &["1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:1"])).unwrap();
+        assert_eq!(addresses(&clusters, "a"), ["1.1.1.1:1", "1.1.1.1:2"]);
+        let heavy = HostSpec { weight: 7, ..host("1.1.1.1:2") };
+        clusters.append_hosts("a", vec![host("1.1.1.1:3"), heavy]).unwrap();
+        assert_eq!(addresses(&clusters, "a"), ["1.1.1.1:3", "1.1.1.1:2", "1.1.1.1:1"]);
+        assert_eq!(clusters.get("a").unwrap().hosts()[1].weight, 7);
+        clusters.remove_hosts("a", &["1.1.1.1:1", "9.9.9.9:9"]).unwrap();
+        assert_eq!(addresses(&clusters, "a"), ["1.1.1.1:3", "1.1.1.1:2"]);
+        clusters.update_hosts("a", vec![]).unwrap();
+        assert!(addresses(&clusters, "a").is_empty());
+        clusters.append_hosts("a", vec![host("name:80")]).unwrap();
+        assert_eq!(addresses(&clusters, "a"), ["name:80"]);
+    }
+
+    #[test]
+    fn settings_change_without_the_hosts() {
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec("a", &["1.1.1.1:1"])).unwrap();
+        clusters.add_or_update_settings(ClusterSpec { mark: 5, ..spec("a", &["2.2.2.2:2"]) }).unwrap();
+        assert_eq!(addresses(&clusters, "a"), ["1.1.1.1:1"]);
+        assert_eq!(clusters.get("a").unwrap().mark, 5);
+        assert_eq!(clusters.get("a").unwrap().spec().localities[0].hosts[0].address, "1.1.1.1:1".into());
+    }
+
+    #[test]
+    fn what_is_wrong_changes_nothing() {
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec("a", &["1.1.1.1:1"])).unwrap();
+        let bad = ClusterError::BadAddress { cluster: "a".into(), address: "nowhere".into() };
+        assert_eq!(clusters.update_hosts("a", vec![host("nowhere")]), Err(bad));
+        assert_eq!(clusters.remove(&["a", "b"]), Err(ClusterError::Unknown { cluster: "b".into() }));
+        assert_eq!(clusters.add_or_update(spec("", &[])), Err(ClusterError::NoName));
+        assert_eq!(
+            clusters.set_all(vec![spec("b", &[]), spec("b", &[]), spec("c", &["x"])]).unwrap_err().len(),
+            2
+        );
+        assert_eq!(addresses(&clusters, "a"), ["1.1.1.1:1"]);
+        assert!(clusters.get("b").is_none());
+    }
+
+    #[test]
+    fn all_clusters_are_replaced_at_once() {
+        let clusters = Clusters::new();
+        clusters.set_all(vec![spec("a", &["1.1.1.1:1"]), spec("b", &["1.1.1.1:1"])]).unwrap();
+        let old = clusters.snapshot();
+        clusters.set_all(vec![spec("b", &["1.1.1.1:1"]), spec("c", &[])]).unwrap();
+        assert!(clusters.get("a").is_none() && clusters.get("c").is_some());
+        assert!(old.get("a").unwrap().hosts()[0].is_retired());
+        assert_eq!(old.get("b").unwrap().hosts()[0].id, clusters.get("b").unwrap().hosts()[0].id);
+    }
+}
