@@ -34,6 +34,9 @@ pub trait ServerStream {
     /// The stream's id on its connection.
     fn id(&self) -> u64;
 
+    /// The connection.
+    fn connection(&self) -> &Rc<ConnectionInfo>;
+
     /// The next frame of the request's body. Not to be called after the last one.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>>;
 

@@ -110,6 +110,7 @@ pub struct Http1ClientStream {
     /// Whether the connection can be used again once both sides are done.
     keep_alive: bool,
     tunnel: bool,
+    reused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,7 @@ impl Http1ClientStream {
     #[must_use]
     pub fn new(connection: Box<ClientConnection>, pool: &Rc<Http1Pool>) -> Self {
         Self {
+            reused: connection.requests > 0,
             connection: Some(connection),
             pool: Rc::downgrade(pool),
             method: Method::GET,
@@ -163,7 +165,7 @@ impl ClientStream for Http1ClientStream {
     }
 
     fn is_reused(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.requests > 1)
+        self.reused
     }
 
     fn send_head(

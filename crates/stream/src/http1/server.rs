@@ -12,7 +12,9 @@ use http::{Method, StatusCode};
 use mosn_codec::http1::{
     self as codec, BodyDecoder, HeadLimits, ReplyFraming, RequestError, RequestMeta, Version,
 };
-use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
+use mosn_core::{
+    BodyLength, ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead,
+};
 use mosn_net::{Io, scratch, timer::Timer};
 
 use super::wire::{Coding, Wire};
@@ -316,6 +318,10 @@ impl ServerStream for Http1ServerStream<'_> {
 
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn connection(&self) -> &Rc<ConnectionInfo> {
+        &self.cx.info
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {

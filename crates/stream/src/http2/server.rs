@@ -14,7 +14,9 @@ use h2::{
     server::{Connection, SendResponse},
 };
 use http::{HeaderValue, Method, StatusCode, header};
-use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
+use mosn_core::{
+    BodyLength, ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead,
+};
 use mosn_net::{Io, timer::Timer};
 
 use super::{
@@ -180,7 +182,7 @@ impl<S: Service> Serving<S> {
             let (parts, recv) = request.into_parts();
             match request_head(parts, &recv, &cx) {
                 Ok(head) => {
-                    let mut stream = Http2ServerStream::new(respond, recv, &head);
+                    let mut stream = Http2ServerStream::new(respond, recv, &head, &cx.info);
                     service.serve(&mut stream, head).await;
                 }
                 Err(why) => {
@@ -249,6 +251,7 @@ fn refuse(mut respond: SendResponse<Bytes>, why: Failure) {
 }
 
 struct Http2ServerStream {
+    info: Rc<ConnectionInfo>,
     respond: SendResponse<Bytes>,
     recv: RecvStream,
     /// After the head, unless that was the end.
@@ -259,8 +262,14 @@ struct Http2ServerStream {
 }
 
 impl Http2ServerStream {
-    fn new(respond: SendResponse<Bytes>, recv: RecvStream, head: &RequestHead) -> Self {
+    fn new(
+        respond: SendResponse<Bytes>,
+        recv: RecvStream,
+        head: &RequestHead,
+        info: &Rc<ConnectionInfo>,
+    ) -> Self {
         Self {
+            info: Rc::clone(info),
             respond,
             recv,
             send: None,
@@ -280,6 +289,10 @@ impl ServerStream for Http2ServerStream {
 
     fn id(&self) -> u64 {
         u64::from(self.respond.stream_id().as_u32())
+    }
+
+    fn connection(&self) -> &Rc<ConnectionInfo> {
+        &self.info
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {
@@ -319,7 +332,7 @@ impl ServerStream for Http2ServerStream {
 
     fn send_head(
         &mut self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         head: ResponseHead,
         first: Option<Frame>,
     ) -> Result<(), Reset> {

@@ -1,0 +1,151 @@
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+
+use arc_swap::ArcSwap;
+use mosn_config::model::{HttpLimits, Name};
+use mosn_core::{ConnectionInfo, Failure, Protocol, RequestHead};
+use mosn_router::Router;
+use mosn_stream::{ServerStream, Service};
+use mosn_telemetry::{AccessLogWriter, DownstreamMetrics, LogContext};
+
+use crate::{Upstreams, engine::Request, report};
+
+/// Route tables by name, for the whole process. Workers read, the control thread publishes.
+#[derive(Debug, Default)]
+pub struct Routers(ArcSwap<HashMap<Name, Arc<Router>>>);
+
+impl Routers {
+    /// Publishes `router` under its name, in place of the one before it.
+    pub fn publish(&self, router: Router) {
+        let router = Arc::new(router);
+        self.0.rcu(|tables| {
+            let mut tables = HashMap::clone(tables);
+            tables.insert(router.name().into(), Arc::clone(&router));
+            tables
+        });
+    }
+
+    /// Publishes all of them at once, in place of all there were.
+    pub fn publish_all(&self, routers: impl IntoIterator<Item = Router>) {
+        let tables = routers.into_iter().map(|router| (router.name().into(), Arc::new(router))).collect();
+        self.0.store(Arc::new(tables));
+    }
+}
+
+/// A route table as one worker holds it: requests count their use of it without touching what
+/// other workers count.
+#[derive(Debug)]
+pub struct LocalRouter(Arc<Router>);
+
+impl std::ops::Deref for LocalRouter {
+    type Target = Router;
+
+    fn deref(&self) -> &Router {
+        &self.0
+    }
+}
+
+/// Where one listener finds its routes.
+#[derive(Debug)]
+pub enum RouterLookup {
+    /// Its own.
+    Inline(Rc<LocalRouter>),
+    /// Of this name among all.
+    Named(Name, Arc<Routers>, RefCell<Option<Found>>),
+}
+
+/// What was found, and in which state of the tables.
+#[derive(Debug)]
+pub struct Found {
+    tables: Arc<HashMap<Name, Arc<Router>>>,
+    router: Option<Rc<LocalRouter>>,
+}
+
+impl RouterLookup {
+    /// A table that may come and change at any time.
+    #[must_use]
+    pub fn named(name: Name, routers: Arc<Routers>) -> Self {
+        Self::Named(name, routers, RefCell::new(None))
+    }
+
+    /// A table of its own.
+    #[must_use]
+    pub fn inline(router: Router) -> Self {
+        Self::Inline(Rc::new(LocalRouter(Arc::new(router))))
+    }
+
+    fn get(&self) -> Option<Rc<LocalRouter>> {
+        match self {
+            Self::Inline(router) => Some(Rc::clone(router)),
+            Self::Named(name, routers, found) => {
+                let tables = routers.0.load();
+                let mut found = found.borrow_mut();
+                if let Some(found) = &*found
+                    && Arc::ptr_eq(&found.tables, &tables)
+                {
+                    return found.router.clone();
+                }
+                let router = tables.get(name).map(|router| Rc::new(LocalRouter(Arc::clone(router))));
+                *found = Some(Found { tables: Arc::clone(&tables), router: router.clone() });
+                router
+            }
+        }
+    }
+}
+
+/// What a [`Proxy`] is made of.
+pub struct ProxySettings {
+    /// Limits on downstream connections.
+    pub limits: Rc<HttpLimits>,
+    /// Where requests go.
+    pub router: RouterLookup,
+    /// This worker's shards of the process's metrics and of the listener's.
+    pub metrics: [Arc<DownstreamMetrics>; 2],
+    /// One line each per request.
+    pub access_logs: Vec<Rc<RefCell<AccessLogWriter>>>,
+}
+
+/// One listener's engine on one worker.
+pub struct Proxy<U> {
+    pub(crate) settings: ProxySettings,
+    pub(crate) upstreams: Rc<U>,
+}
+
+impl<U> std::fmt::Debug for Proxy<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("router", &self.settings.router).finish_non_exhaustive()
+    }
+}
+
+impl<U: Upstreams> Proxy<U> {
+    /// An engine.
+    #[must_use]
+    pub fn new(settings: ProxySettings, upstreams: Rc<U>) -> Self {
+        Self { settings, upstreams }
+    }
+
+    pub(crate) fn router(&self) -> Option<Rc<LocalRouter>> {
+        self.settings.router.get()
+    }
+
+    pub(crate) fn log(&self, cx: &LogContext<'_>) {
+        for log in &self.settings.access_logs {
+            log.borrow_mut().write(cx);
+        }
+    }
+}
+
+impl<U: Upstreams> Service for Proxy<U> {
+    async fn serve<S: ServerStream>(&self, stream: &mut S, head: RequestHead) {
+        Request::new(self, stream, head).run().await;
+    }
+
+    fn refused(&self, connection: &Rc<ConnectionInfo>, protocol: Protocol, why: Failure) {
+        report::refused(self, connection, protocol, why);
+    }
+
+    fn flooded(&self, _connection: &Rc<ConnectionInfo>) {
+        for metrics in &self.settings.metrics {
+            metrics.connection_flood_closed.inc();
+        }
+    }
+}

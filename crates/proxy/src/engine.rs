@@ -1,0 +1,326 @@
+//! The phases of a request, in order. The names are MOSN's.
+//!
+//! | phase | here |
+//! |---|---|
+//! | `MatchRoute` | [`Request::match_route`] |
+//! | `ChooseHost` | [`Request::choose_host`] |
+//! | `DownRecvHeader/Data/Trailer`, `WaitNotify`, `UpRecvHeader/Data/Trailer` | [`Request::exchange`] |
+//! | `Retry` | [`Request::retry`] |
+//! | `End` | [`Report`](crate::report::Report), when the request is dropped |
+
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
+use mosn_net::timer::Timer;
+use mosn_router::{
+    Action, DirectResponse, Forward, Metadata, Redirect, RouteMatch, TimeoutOverrides, timeouts,
+};
+use mosn_stream::ServerStream;
+
+use crate::{
+    Acquired, Upstreams,
+    context::Proxy,
+    exchange::{Ended, Exchange, Limits, Replay},
+    report::Report,
+    upstreams::{Choice, NotAcquired},
+};
+
+/// MOSN's pause before a request is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// One request.
+pub(crate) struct Request<'a, S: ServerStream, U: Upstreams> {
+    pub(crate) proxy: &'a Proxy<U>,
+    pub(crate) stream: &'a mut S,
+    /// Everything that is said of the request when it is over.
+    pub(crate) report: Report<'a, U>,
+    /// Whether the reply's head has been sent: from then on a failure can only cut it short.
+    pub(crate) replied: bool,
+    /// Whether the route's changes to the head have been made.
+    prepared: bool,
+}
+
+/// How one try ended.
+enum Try {
+    Done,
+    /// It failed, and may be repeated if the policy allows.
+    Failed(Failure),
+    /// The upstream answered with a status that the retry policy does not accept.
+    Unwanted,
+}
+
+/// What the request may still spend.
+struct Budget<U: Upstreams> {
+    retries: u32,
+    /// The place in the cluster's retry budget that the current try holds.
+    token: Option<U::RetryToken>,
+    /// One free try after an idle connection had been closed behind our back.
+    fresh: bool,
+    /// Runs over all tries.
+    global: Option<Timer>,
+    limits: Limits,
+}
+
+impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
+    pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: RequestHead) -> Self {
+        let report = Report::new(proxy, stream.connection(), S::PROTOCOL, stream.id(), head);
+        Self { proxy, stream, report, replied: false, prepared: false }
+    }
+
+    /// Carries the request through to its end.
+    pub(crate) async fn run(mut self) {
+        if let Err(why) = self.match_route().await {
+            self.fail(why).await;
+        }
+    }
+
+    /// Finds what to do with the request, and does it.
+    async fn match_route(&mut self) -> Result<(), Failure> {
+        self.admit()?;
+        let router = self.proxy.router().ok_or(Failure::NoRoute)?;
+        let route = router.find(&self.report.head).ok_or(Failure::NoRoute)?;
+        match &route.route.action {
+            Action::DirectResponse(direct) => self.direct_response(route, direct).await,
+            Action::Redirect(redirect) => self.redirect(route, redirect).await,
+            Action::Forward(forward) => self.forward(route, forward).await,
+            Action::None => Err(Failure::NoRoute),
+        }
+    }
+
+    /// What is refused whatever the routes say.
+    fn admit(&self) -> Result<(), Failure> {
+        let (head, limits) = (&self.report.head, &self.proxy.settings.limits);
+        if head.method == Method::CONNECT && head.upgrade.is_none() {
+            return Err(Failure::NotImplemented);
+        }
+        match head.body {
+            BodyLength::Known(length) if exceeds(length, limits.max_request_body_size) => {
+                Err(Failure::PayloadTooLarge)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the request to a host of the route's cluster, again if it must.
+    async fn forward(&mut self, route: RouteMatch<'_>, forward: &Forward) -> Result<(), Failure> {
+        let pick = forward.cluster(&self.report.head, &self.report.variables()).ok_or(Failure::NoCluster)?;
+        let cluster = self.proxy.upstreams.cluster(&pick.name).ok_or(Failure::NoCluster)?;
+        self.report.cluster(&cluster, &pick.name);
+        let protocol = forward.upstream_protocol.unwrap_or(S::PROTOCOL);
+        let (global, per_try) = timeouts(forward, &self.report.head.headers, TimeoutOverrides::default());
+        let mut budget = Budget {
+            retries: forward.retry.max_retries,
+            token: None,
+            fresh: true,
+            global: None,
+            limits: Limits { global, per_try },
+        };
+        let mut replay = Replay::default();
+        let mut fresh = false;
+        loop {
+            let outcome = match self.choose_host(&cluster, protocol, pick.metadata, fresh).await {
+                Ok(acquired) => {
+                    self.report.acquired(protocol, &acquired);
+                    self.prepare(route, forward);
+                    self.exchange(route, forward, &cluster, acquired, &mut replay, &mut budget).await
+                }
+                Err(not) => {
+                    self.report.not_acquired(not.host.as_ref(), not.why);
+                    Try::Failed(not.why)
+                }
+            };
+            fresh = false;
+            match outcome {
+                Try::Done => return Ok(()),
+                Try::Unwanted => {}
+                // The connection had been closed while it idled: this try does not count.
+                Try::Failed(Failure::UpstreamClosed) if self.may_refresh(&mut budget, &replay) => {
+                    fresh = true;
+                    continue;
+                }
+                Try::Failed(why) => {
+                    let wanted = !self.replied && retriable(forward, why) && replay.is_complete();
+                    if !wanted || !self.grant(&cluster, &mut budget) {
+                        return Err(why);
+                    }
+                }
+            }
+            self.retry().await?;
+        }
+    }
+
+    /// Waits for a stream to one of the cluster's hosts, or for the client to give up.
+    async fn choose_host(
+        &mut self,
+        cluster: &Rc<U::Cluster>,
+        protocol: Protocol,
+        metadata: Option<&Metadata>,
+        fresh: bool,
+    ) -> Result<Acquired<U::Stream>, NotAcquired> {
+        let choice = Choice { metadata, hash: None, tried: &self.report.tried, fresh };
+        let mut acquire = pin!(self.proxy.upstreams.acquire(cluster, protocol, choice));
+        let stream = &mut *self.stream;
+        poll_fn(|cx| match acquire.as_mut().poll(cx) {
+            Poll::Pending => stream.poll_gone(cx).map(|why| Err(NotAcquired { why, host: None })),
+            done => done,
+        })
+        .await
+    }
+
+    /// Changes the head as the route wants it; once, however many tries there are.
+    fn prepare(&mut self, route: RouteMatch<'_>, forward: &Forward) {
+        if !std::mem::replace(&mut self.prepared, true) {
+            self.report.mutate_request(|head, variables| {
+                route.mutate_request(head, variables);
+                forward.rewrite(head);
+            });
+        }
+    }
+
+    /// One try: the request goes up as it arrives, the reply comes down as it arrives.
+    async fn exchange(
+        &mut self,
+        route: RouteMatch<'_>,
+        forward: &Forward,
+        cluster: &Rc<U::Cluster>,
+        acquired: Acquired<U::Stream>,
+        replay: &mut Replay,
+        budget: &mut Budget<U>,
+    ) -> Try {
+        let mut exchange = Exchange::new(acquired.stream, replay, budget.global.take(), budget.limits);
+        let ended = poll_fn(|cx| {
+            exchange.poll(cx, self, route, |request, status| {
+                forward.retry.wants(status) && request.grant(cluster, budget)
+            })
+        })
+        .await;
+        budget.global = exchange.into_global();
+        match ended {
+            Ok(Ended::Replied) => Try::Done,
+            Ok(Ended::Unwanted) => Try::Unwanted,
+            Err(why) => Try::Failed(why),
+        }
+    }
+
+    /// A request that an idle connection swallowed as the upstream closed it goes out once more on
+    /// a new one, if doing it twice does no harm (RFC 9110 9.2.2).
+    fn may_refresh(&self, budget: &mut Budget<U>, replay: &Replay) -> bool {
+        !self.replied
+            && self.report.head.method.is_idempotent()
+            && replay.is_complete()
+            && self.report.reused
+            && std::mem::take(&mut budget.fresh)
+    }
+
+    /// Takes one retry out of the request's budget and of the cluster's.
+    fn grant(&mut self, cluster: &Rc<U::Cluster>, budget: &mut Budget<U>) -> bool {
+        if budget.retries == 0 {
+            return false;
+        }
+        budget.token = None;
+        budget.token = self.proxy.upstreams.retry(cluster);
+        if budget.token.is_none() {
+            self.report.retry_overflow();
+            return false;
+        }
+        budget.retries -= 1;
+        self.report.retried();
+        true
+    }
+
+    /// Pauses before the next try, unless the client gives up.
+    async fn retry(&mut self) -> Result<(), Failure> {
+        let mut pause = Timer::after(RETRY_PAUSE);
+        let stream = &mut *self.stream;
+        poll_fn(|cx| match pause.poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => stream.poll_gone(cx).map(Err),
+        })
+        .await
+    }
+
+    async fn direct_response(
+        &mut self,
+        route: RouteMatch<'_>,
+        direct: &DirectResponse,
+    ) -> Result<(), Failure> {
+        let mut headers = Headers::default();
+        if !direct.body.is_empty() {
+            headers.append("Content-Type", b"text/plain; charset=utf-8");
+        }
+        self.local_reply(direct.status, headers, direct.body.clone(), Some(route)).await
+    }
+
+    async fn redirect(&mut self, route: RouteMatch<'_>, redirect: &Redirect) -> Result<(), Failure> {
+        let mut headers = Headers::default();
+        headers.append(header::LOCATION.as_str(), &redirect.location(&self.report.head));
+        self.local_reply(redirect.status, headers, Bytes::new(), Some(route)).await
+    }
+
+    /// Answers for a failure, or, where the client has part of a reply, makes sure that it cannot
+    /// take it for the whole.
+    async fn fail(&mut self, why: Failure) {
+        self.report.failed(why);
+        if self.replied || why == Failure::ClientGone {
+            self.stream.reset(why);
+            return;
+        }
+        let status = StatusCode::from_u16(why.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if self.local_reply(status, Headers::default(), Bytes::new(), None).await.is_err() {
+            self.stream.reset(why);
+        }
+    }
+
+    /// Sends a reply of our own.
+    async fn local_reply(
+        &mut self,
+        status: StatusCode,
+        mut headers: Headers,
+        body: Bytes,
+        route: Option<RouteMatch<'_>>,
+    ) -> Result<(), Failure> {
+        if let Some(route) = route {
+            self.report.mutate_response(&mut headers, |headers, variables| {
+                route.mutate_response(headers, variables);
+            });
+        }
+        let mut first = None;
+        let mut length = BodyLength::Empty;
+        if !body.is_empty() && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            if self.report.head.method == Method::HEAD {
+                // What a GET would have got (RFC 9110 8.6).
+                headers.set("Content-Length", HeaderValue::from(body.len()).as_bytes());
+            } else {
+                length = BodyLength::Known(body.len() as u64);
+                self.report.info.bytes_sent += body.len() as u64;
+                first = Some(Frame::Data { data: body, end: true });
+            }
+        }
+        self.report.replied(status, &headers);
+        self.replied = true;
+        let mut head = Some(ResponseHead { status, headers, body: length });
+        let stream = &mut *self.stream;
+        poll_fn(|cx| {
+            if let Some(head) = head.take()
+                && let Err(reset) = stream.send_head(cx, head, first.take())
+            {
+                return Poll::Ready(Err(reset.0));
+            }
+            stream.poll_flushed(cx).map_err(|reset| reset.0)
+        })
+        .await
+    }
+}
+
+/// Whether the policy lets a request go out again after this.
+fn retriable(forward: &Forward, why: Failure) -> bool {
+    why.never_reached_upstream()
+        || (forward.retry.on_failure && matches!(why, Failure::PerTryTimeout | Failure::UpstreamTerminated))
+}
+
+/// Whether a body is larger than allowed; a limit of 0 allows any.
+pub(crate) const fn exceeds(length: u64, limit: u64) -> bool {
+    limit != 0 && length > limit
+}

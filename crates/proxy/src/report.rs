@@ -1,0 +1,314 @@
+//! What is said of a request: its facts while it lives; metrics and access log when it is over.
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use http::StatusCode;
+use mosn_core::{ConnectionInfo, Failure, Headers, Protocol, RequestHead, RequestInfo, ResponseFlags};
+use mosn_net::clock;
+use mosn_router::{Message, Variables};
+use mosn_stream::ClientStream;
+use mosn_telemetry::{LogContext, UpstreamMetrics, Variable};
+use tokio::time::Instant;
+
+use crate::{Acquired, Upstreams, context::Proxy, exchange::since, upstreams::HostRef};
+
+/// Hosts a request remembers having been sent to.
+const MAX_TRIED: usize = 8;
+
+/// One request's facts. Dropping it, however the request came to its end, writes them down.
+pub(crate) struct Report<'a, U: Upstreams> {
+    proxy: &'a Proxy<U>,
+    start: Instant,
+    pub(crate) head: RequestHead,
+    pub(crate) info: RequestInfo,
+    /// Path and query as the client sent them, where they were rewritten.
+    original_path: Option<Bytes>,
+    /// Kept only where a log shows them.
+    response_headers: Option<Headers>,
+    cluster: Option<Rc<U::Cluster>>,
+    try_: Option<UpstreamTry>,
+    pub(crate) tried: Vec<u64>,
+    /// Whether the last try was on a connection that had been used before.
+    pub(crate) reused: bool,
+    over: bool,
+}
+
+/// One try as the upstream's metrics see it.
+struct UpstreamTry {
+    host: Arc<UpstreamMetrics>,
+    start: Instant,
+}
+
+impl<'a, U: Upstreams> Report<'a, U> {
+    pub(crate) fn new(
+        proxy: &'a Proxy<U>,
+        connection: &Rc<ConnectionInfo>,
+        protocol: Protocol,
+        id: u64,
+        head: RequestHead,
+    ) -> Self {
+        let start = clock::now();
+        for metrics in &proxy.settings.metrics {
+            metrics.request_total.inc();
+            metrics.request_active.inc();
+        }
+        Self {
+            proxy,
+            start,
+            head,
+            info: RequestInfo::new(Rc::clone(connection), protocol, id, start.into_std(), clock::wall()),
+            original_path: None,
+            response_headers: None,
+            cluster: None,
+            try_: None,
+            tried: Vec::new(),
+            reused: false,
+            over: false,
+        }
+    }
+
+    /// The request's variables, for choices that the route leaves to them.
+    pub(crate) fn variables(&self) -> RequestVariables<'_> {
+        RequestVariables { info: &self.info, original_path: self.original_path.as_deref() }
+    }
+
+    /// Whether the request's head must outlive its being sent.
+    pub(crate) fn wants_request(&self) -> bool {
+        !self.proxy.settings.access_logs.is_empty()
+    }
+
+    pub(crate) fn mutate_request(&mut self, mutate: impl FnOnce(&mut RequestHead, &dyn Variables)) {
+        let before = self.head.path.clone();
+        let variables = RequestVariables { info: &self.info, original_path: None };
+        mutate(&mut self.head, &variables);
+        if before != self.head.path {
+            self.original_path = Some(before);
+        }
+    }
+
+    pub(crate) fn mutate_response(
+        &self,
+        headers: &mut Headers,
+        mutate: impl FnOnce(&mut Headers, &dyn Variables),
+    ) {
+        mutate(headers, &self.variables());
+    }
+
+    pub(crate) fn cluster(&mut self, cluster: &Rc<U::Cluster>, name: &Arc<str>) {
+        self.cluster = Some(Rc::clone(cluster));
+        self.info.cluster = Some(Arc::clone(name));
+    }
+
+    /// A try begins.
+    pub(crate) fn acquired(&mut self, protocol: Protocol, acquired: &Acquired<U::Stream>) {
+        self.end_try(None);
+        let host = &acquired.host;
+        self.reused = acquired.stream.is_reused();
+        self.info.tries += 1;
+        self.info.upstream_protocol = Some(protocol);
+        self.info.upstream_connection_id = Some(acquired.stream.connection_id());
+        self.chose(host);
+        self.each_upstream(Some(&host.metrics), |metrics| {
+            metrics.request_total.inc();
+            metrics.request_active.inc();
+        });
+        self.try_ = Some(UpstreamTry { host: Arc::clone(&host.metrics), start: clock::now() });
+    }
+
+    /// A try ended before it began.
+    pub(crate) fn not_acquired(&mut self, host: Option<&HostRef>, why: Failure) {
+        self.end_try(None);
+        if let Some(host) = host {
+            self.chose(host);
+        }
+        let host = host.map(|host| &host.metrics);
+        match why {
+            Failure::Overflow => self.each_upstream(host, |metrics| metrics.request_pending_overflow.inc()),
+            Failure::ConnectTimeout => self.each_upstream(host, |metrics| metrics.request_timeout.inc()),
+            _ => {}
+        }
+    }
+
+    fn chose(&mut self, host: &HostRef) {
+        self.info.upstream_address = Some(Arc::clone(&host.address));
+        self.info.upstream_hostname = host.hostname.clone();
+        if self.tried.len() < MAX_TRIED {
+            self.tried.push(host.id);
+        }
+    }
+
+    pub(crate) fn request_sent(&mut self) {
+        self.info.request_received = Some(since(self.start));
+    }
+
+    pub(crate) fn upstream_replied(&mut self, status: StatusCode) {
+        self.info.response_received = Some(since(self.start));
+        self.end_try(Some(status));
+    }
+
+    /// The reply's head is about to be sent.
+    pub(crate) fn replied(&mut self, status: StatusCode, headers: &Headers) {
+        self.info.response_code = status.as_u16();
+        if self.wants_request() {
+            self.response_headers = Some(headers.clone());
+        }
+    }
+
+    pub(crate) fn retried(&mut self) {
+        self.end_try(None);
+        self.each_upstream(None, |metrics| metrics.request_retry.inc());
+    }
+
+    pub(crate) fn retry_overflow(&mut self) {
+        self.info.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+        self.each_upstream(None, |metrics| metrics.request_retry_overflow.inc());
+    }
+
+    pub(crate) fn failed(&mut self, why: Failure) {
+        let row = why.row();
+        self.info.flags.insert(row.flag);
+        self.info.details = row.word;
+        let host = self.try_.as_ref().map(|try_| Arc::clone(&try_.host));
+        let host = host.as_ref();
+        match why {
+            Failure::GlobalTimeout | Failure::PerTryTimeout => {
+                self.each_upstream(host, |metrics| metrics.request_timeout.inc());
+            }
+            Failure::UpstreamReset | Failure::UpstreamRefused => {
+                self.each_upstream(host, |metrics| metrics.request_remote_reset.inc());
+            }
+            Failure::UpstreamClosed | Failure::UpstreamTerminated | Failure::ConnectFailed => {
+                self.each_upstream(host, |metrics| metrics.request_failure_eject.inc());
+            }
+            Failure::LocalReset => self.each_upstream(host, |metrics| metrics.request_local_reset.inc()),
+            Failure::ClientGone => {
+                for metrics in &self.proxy.settings.metrics {
+                    metrics.request_reset.inc();
+                }
+                self.info.response_code = row.status;
+            }
+            Failure::PayloadTooLarge | Failure::BadRequest => {
+                for metrics in &self.proxy.settings.metrics {
+                    metrics.request_invalid(why);
+                }
+            }
+            _ => {}
+        }
+        if self.info.response_code == 0 {
+            self.info.response_code = row.status;
+        }
+    }
+
+    /// The current try, if there is one, is over; `None` = without a reply.
+    fn end_try(&mut self, status: Option<StatusCode>) {
+        let Some(ended) = self.try_.take() else {
+            return;
+        };
+        let took = u64::try_from(since(ended.start).as_nanos()).unwrap_or(u64::MAX);
+        self.each_upstream(Some(&ended.host), |metrics| {
+            metrics.request_active.dec();
+            match status {
+                Some(status) => {
+                    metrics.request_duration_time.record(took);
+                    metrics.request_duration_time_total.add(took);
+                    if status.is_server_error() {
+                        metrics.response_failed.inc();
+                    } else {
+                        metrics.response_success.inc();
+                    }
+                }
+                None => metrics.response_failed.inc(),
+            }
+        });
+    }
+
+    fn each_upstream(&self, host: Option<&Arc<UpstreamMetrics>>, mut each: impl FnMut(&UpstreamMetrics)) {
+        if let Some(cluster) = &self.cluster {
+            each(self.proxy.upstreams.metrics(cluster));
+        }
+        if let Some(host) = host {
+            each(host);
+        }
+    }
+
+    /// `End`: everything is written down and given back.
+    fn end(&mut self) {
+        self.end_try(None);
+        // Cancelled, not failed: the connection went away under the request.
+        if self.info.response_code == 0 {
+            self.failed(Failure::ClientGone);
+        }
+        let finished = since(self.start);
+        self.info.finished = Some(finished);
+        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let (total, process) = (nanos(finished), nanos(self.info.process_time()));
+        for metrics in &self.proxy.settings.metrics {
+            metrics.request_active.dec();
+            metrics.request_time.record(total);
+            metrics.request_time_total.add(total);
+            metrics.process_time.record(process);
+            metrics.process_time_total.add(process);
+            metrics.status(self.info.response_code);
+            if self.info.flags.intersects(ResponseFlags::PROCESS_FAILED) {
+                metrics.request_failed.inc();
+            }
+        }
+        if self.wants_request() {
+            self.proxy.log(&LogContext {
+                request: Some(&self.head),
+                response_headers: self.response_headers.as_ref(),
+                original_path: self.original_path.as_deref(),
+                ..LogContext::new(&self.info)
+            });
+        }
+    }
+}
+
+impl<U: Upstreams> Drop for Report<'_, U> {
+    fn drop(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.end();
+        }
+    }
+}
+
+/// What a client sent that never became a request.
+pub(crate) fn refused<U: Upstreams>(
+    proxy: &Proxy<U>,
+    connection: &Rc<ConnectionInfo>,
+    protocol: Protocol,
+    why: Failure,
+) {
+    let row = why.row();
+    let mut info =
+        RequestInfo::new(Rc::clone(connection), protocol, 0, clock::now().into_std(), clock::wall());
+    info.response_code = row.status;
+    info.flags.insert(row.flag);
+    info.details = row.word;
+    for metrics in &proxy.settings.metrics {
+        metrics.request_total.inc();
+        metrics.request_invalid(why);
+        metrics.status(row.status);
+    }
+    proxy.log(&LogContext::new(&info));
+}
+
+pub(crate) struct RequestVariables<'a> {
+    info: &'a RequestInfo,
+    original_path: Option<&'a [u8]>,
+}
+
+impl Variables for RequestVariables<'_> {
+    fn lookup(&self, name: &str, message: Message<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(variable) = Variable::parse(name) else {
+            return false;
+        };
+        let mut cx = LogContext { original_path: self.original_path, ..LogContext::new(self.info) };
+        match message {
+            Message::Request(head) => cx.request = Some(head),
+            Message::Response(headers) => cx.response_headers = Some(headers),
+        }
+        variable.eval(&cx, out)
+    }
+}

@@ -1,0 +1,78 @@
+use std::{rc::Rc, sync::Arc};
+
+use mosn_core::{Failure, Protocol};
+use mosn_router::Metadata;
+use mosn_stream::ClientStream;
+use mosn_telemetry::UpstreamMetrics;
+
+/// Where requests are sent: the pools of this worker, or in-memory peers in tests.
+pub trait Upstreams: 'static {
+    /// A cluster as this worker sees it. A request keeps the one it began with.
+    type Cluster;
+    /// A stream to one of its hosts.
+    type Stream: ClientStream;
+    /// What holds a retry's place in the cluster's retry budget.
+    type RetryToken;
+
+    /// The cluster of this name.
+    fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>>;
+
+    /// The cluster's metrics.
+    fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics;
+
+    /// Chooses a host of the cluster and opens a stream to it. `tried` are the hosts that this
+    /// request was sent to before; another one is preferred.
+    fn acquire(
+        &self,
+        cluster: &Rc<Self::Cluster>,
+        protocol: Protocol,
+        choice: Choice<'_>,
+    ) -> impl Future<Output = Result<Acquired<Self::Stream>, NotAcquired>>;
+
+    /// A place in the cluster's retry budget; `None` = it is used up.
+    fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
+}
+
+/// What the choice of a host depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'a> {
+    /// Labels that a host must have.
+    pub metadata: Option<&'a Metadata>,
+    /// What consistent-hash balancers go by.
+    pub hash: Option<u64>,
+    /// Hosts that were tried before.
+    pub tried: &'a [u64],
+    /// Whether only a new connection will do: an idle one had been closed behind our back.
+    pub fresh: bool,
+}
+
+/// A stream to a host.
+#[derive(Debug)]
+pub struct Acquired<T> {
+    /// The stream.
+    pub stream: T,
+    /// The host.
+    pub host: HostRef,
+}
+
+/// A host that a request was sent to, as far as the engine and the logs care.
+#[derive(Clone, Debug)]
+pub struct HostRef {
+    /// Process-wide.
+    pub id: u64,
+    /// As configured.
+    pub address: Arc<str>,
+    /// As configured; `None` if it was not.
+    pub hostname: Option<Arc<str>>,
+    /// Its metrics.
+    pub metrics: Arc<UpstreamMetrics>,
+}
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub struct NotAcquired {
+    /// Why.
+    pub why: Failure,
+    /// The host that was chosen, if it got so far.
+    pub host: Option<HostRef>,
+}
