@@ -1,7 +1,24 @@
-//! The configuration: what an operator writes, checked, and what the data plane runs on.
+//! The configuration: MOSN's JSON and YAML, typed and checked, and the model that the process runs on.
 //!
-//! - [`model`] is what the process runs on. It is the wider of two dialects, so that MOSN's JSON
-//!   and xDS can both translate into it.
-//! - `mosn` is MOSN's own dialect: every key, its value formats, its JSON habits.
+//! A file goes through four rooms. `tree` reads JSON or YAML into a compact tree that knows lines and
+//! columns. `decode` turns parts of it into the typed structs of [`mosn`], in MOSN's dialect. `translate`
+//! applies rules and defaults and makes the [`model`], which is wider than any one dialect and the only
+//! thing that the rest of the workspace sees. [`load`] leads through them and gathers every
+//! [`Problem`] on the way.
 
 pub mod model;
+pub mod mosn;
+pub mod value;
+
+mod decode;
+mod document;
+mod features;
+mod load;
+mod paths;
+mod problem;
+mod translate;
+mod tree;
+
+pub use load::{Format, Loaded, Options, load, parse};
+pub use paths::Paths;
+pub use problem::{Problem, Problems, Severity};

@@ -1,0 +1,273 @@
+//! One file while it is being checked: its tree, and where in it something is.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::decode::{Decoder, MAX_PROBLEMS, Notice, nearest};
+use crate::features::Feature;
+use crate::problem::{Problem, Severity};
+use crate::tree::{Kind, NodeId, SyntaxError, Tree, same_key};
+
+/// What was found wrong so far, in all files.
+#[derive(Default)]
+pub(crate) struct Findings {
+    strict: bool,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    problems: Vec<Problem>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    pub(crate) fn new(strict: bool) -> Self {
+        Self { strict, inner: RefCell::default() }
+    }
+
+    /// Records a problem; whether there is room for another of its kind.
+    pub(crate) fn add(&self, problem: Problem) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let count = match problem.severity {
+            Severity::Error => &mut inner.errors,
+            Severity::Warning => &mut inner.warnings,
+        };
+        *count += 1;
+        let fits = *count <= MAX_PROBLEMS;
+        let more = *count < MAX_PROBLEMS;
+        if fits {
+            inner.problems.push(problem);
+        }
+        more
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.inner.borrow().errors > 0
+    }
+
+    /// Everything found, errors first, then in the order of the file, with a last word on what did
+    /// not fit.
+    pub(crate) fn into_problems(self, file: &std::path::Path) -> Vec<Problem> {
+        let Inner { mut problems, errors, warnings } = self.inner.into_inner();
+        problems.sort_by(|a, b| {
+            let key = |problem: &Problem| {
+                (std::cmp::Reverse(problem.severity), problem.file != file, problem.line, problem.column)
+            };
+            key(a).cmp(&key(b)).then_with(|| a.file.cmp(&b.file))
+        });
+        for (severity, count) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
+            if count > MAX_PROBLEMS {
+                problems.push(Problem {
+                    file: file.to_owned(),
+                    path: String::new(),
+                    line: 0,
+                    column: 0,
+                    severity,
+                    message: format!("{} more {severity}s", count - MAX_PROBLEMS),
+                    suggestion: None,
+                });
+            }
+        }
+        problems
+    }
+}
+
+/// A file that could be read.
+pub(crate) struct Document<'t, 'a> {
+    pub(crate) file: PathBuf,
+    pub(crate) tree: &'t Tree<'a>,
+    pub(crate) decoder: Decoder<'t, 'a>,
+    pub(crate) findings: &'t Findings,
+}
+
+/// A problem with a file as text.
+pub(crate) fn syntax_problem(file: PathBuf, error: SyntaxError) -> Problem {
+    Problem {
+        file,
+        path: String::new(),
+        line: error.place.line,
+        column: error.place.column,
+        severity: Severity::Error,
+        message: error.message,
+        suggestion: None,
+    }
+}
+
+impl<'t, 'a> Document<'t, 'a> {
+    pub(crate) fn new(file: PathBuf, tree: &'t Tree<'a>, findings: &'t Findings) -> Self {
+        Self { file, tree, decoder: Decoder::new(tree), findings }
+    }
+
+    /// The root, or a value that stands for itself, like one cluster of many.
+    pub(crate) fn at(&self, node: NodeId) -> At<'_> {
+        At { document: self, node, parent: None, step: Step::Unit }
+    }
+
+    /// Decodes the value at `node`, reporting what is wrong in it.
+    pub(crate) fn decode<T: Deserialize<'a>>(&self, node: NodeId) -> Option<T> {
+        let value = self.decoder.decode(node, |node, message| self.add(node, Severity::Error, message, None));
+        self.report_notices();
+        value
+    }
+
+    /// The value under `keys` from `node` on, if every key is there.
+    pub(crate) fn find(&self, node: NodeId, keys: &[&str]) -> Option<NodeId> {
+        keys.iter().try_fold(node, |node, key| self.field(node, key))
+    }
+
+    fn field(&self, node: NodeId, name: &str) -> Option<NodeId> {
+        // The last of the entries that the decoder would take.
+        self.tree
+            .entries(node)
+            .filter(|&(key, _)| {
+                let key = self.tree.string(key);
+                key == name || same_key(&key, name)
+            })
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    fn report_notices(&self) {
+        let (notices, more) = self.decoder.take_notices();
+        for notice in notices {
+            match notice {
+                Notice::UnknownKey { key, nearest } => {
+                    let severity = if self.findings.strict { Severity::Error } else { Severity::Warning };
+                    self.add(key, severity, "unknown key".to_owned(), nearest.map(str::to_owned));
+                }
+                Notice::NoEffect { value } => {
+                    self.add(value, Severity::Warning, "has no effect".to_owned(), None);
+                }
+            }
+        }
+        if more > 0 {
+            let message = format!("{more} more keys are unknown or have no effect");
+            self.add(Tree::ROOT, Severity::Warning, message, None);
+        }
+    }
+
+    fn add(&self, node: NodeId, severity: Severity, message: String, suggestion: Option<String>) -> bool {
+        let place = self.tree.place(node);
+        self.findings.add(Problem {
+            file: self.file.clone(),
+            path: self.tree.path(Tree::ROOT, node),
+            line: place.line,
+            column: place.column,
+            severity,
+            message,
+            suggestion,
+        })
+    }
+}
+
+/// A place in a document, described from a value that was decoded on its own.
+///
+/// Kept on the stack while that value is translated, and only worked out when there is something to say.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'s> {
+    document: &'s Document<'s, 's>,
+    node: NodeId,
+    parent: Option<&'s At<'s>>,
+    step: Step<'s>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'s> {
+    Unit,
+    Key(&'s str),
+    Index(usize),
+}
+
+impl<'s> At<'s> {
+    /// Under a key.
+    pub(crate) fn key<'k: 'c, 'c>(&'c self, key: &'k str) -> At<'c> {
+        At { document: self.document, node: self.node, parent: Some(self), step: Step::Key(key) }
+    }
+
+    /// In an array.
+    pub(crate) fn index<'c>(&'c self, index: usize) -> At<'c> {
+        At { document: self.document, node: self.node, parent: Some(self), step: Step::Index(index) }
+    }
+
+    pub(crate) fn error(&self, message: impl Into<String>) {
+        self.report(Severity::Error, message.into(), None);
+    }
+
+    pub(crate) fn warning(&self, message: impl Into<String>) {
+        self.report(Severity::Warning, message.into(), None);
+    }
+
+    /// A name that is not one of those there are.
+    pub(crate) fn unknown(&self, severity: Severity, message: impl Into<String>, name: &str, names: &[&str]) {
+        let suggestion = nearest(name, names.iter().copied()).map(str::to_owned);
+        self.report(severity, message.into(), suggestion);
+    }
+
+    /// Whether this build has `feature`; if not, that is an error here.
+    pub(crate) fn needs(&self, feature: Feature) -> bool {
+        let built = feature.is_built();
+        if !built {
+            self.error(format!("understood, but this build has no {feature} yet"));
+        }
+        built
+    }
+
+    fn report(&self, severity: Severity, message: String, suggestion: Option<String>) {
+        let mut steps = Vec::new();
+        let mut at = Some(self);
+        while let Some(here) = at {
+            steps.push(here.step);
+            at = here.parent;
+        }
+        steps.reverse();
+        let document = self.document;
+        let mut node = self.node;
+        let mut missing = String::new();
+        for step in steps {
+            // What was wrong already is not wrong twice.
+            if document.decoder.is_pruned(node) {
+                return;
+            }
+            let next = match step {
+                Step::Unit => Some(node),
+                _ if !missing.is_empty() => None,
+                Step::Key(key) => document.field(node, key),
+                Step::Index(index) if document.tree.kind(node) == Kind::Array => {
+                    document.tree.elements(node).nth(index)
+                }
+                Step::Index(_) => None,
+            };
+            match (next, step) {
+                (Some(next), _) => node = next,
+                (None, Step::Key(key)) => {
+                    missing.push('.');
+                    missing.push_str(key);
+                }
+                (None, Step::Index(index)) => {
+                    let _ = write!(missing, "[{index}]");
+                }
+                (None, Step::Unit) => {}
+            }
+        }
+        if document.decoder.is_pruned(node) {
+            return;
+        }
+        let place = document.tree.place(node);
+        let mut path = document.tree.path(Tree::ROOT, node);
+        path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { &missing });
+        document.findings.add(Problem {
+            file: document.file.clone(),
+            path,
+            line: place.line,
+            column: place.column,
+            severity,
+            message,
+            suggestion,
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! What a configuration may ask for that this build does not have.
+
+use std::fmt;
+
+/// A feature that a configuration can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Tls,
+    Balancer(&'static str),
+    SubsetBalancing,
+    SlowStart,
+    HealthCheck,
+    StrictDns,
+    StreamFilter(&'static str),
+    NetworkFilter(&'static str),
+    OriginalDst,
+    ProtocolFallback,
+    Protocol(&'static str),
+    UdpListener,
+    VariableMatch,
+    DslMatch,
+    ClusterVariable,
+    Tracing,
+    WasmPlugins,
+    Xds,
+    Extension(&'static str),
+    SharedMemory,
+}
+
+/// The one list of what is understood, but not built yet. A feature that is built leaves it.
+const NOT_BUILT: &[Feature] = &[
+    Feature::Tls,
+    Feature::Balancer("LB_WEIGHTED_ROUNDROBIN"),
+    Feature::Balancer("LB_ORIGINAL_DST"),
+    Feature::Balancer("LB_LEAST_REQUEST"),
+    Feature::Balancer("LB_MAGLEV"),
+    Feature::Balancer("LB_REQUEST_ROUNDROBIN"),
+    Feature::Balancer("LB_LEAST_CONNECTION"),
+    Feature::Balancer("LB_PEAK_EWMA"),
+    Feature::SubsetBalancing,
+    Feature::SlowStart,
+    Feature::HealthCheck,
+    Feature::StrictDns,
+    Feature::StreamFilter("fault"),
+    Feature::StreamFilter("payload_limit"),
+    Feature::StreamFilter("gzip"),
+    Feature::StreamFilter("fault_tolerance"),
+    Feature::StreamFilter("dsl"),
+    Feature::StreamFilter("mirror"),
+    Feature::StreamFilter("dubbo_stream"),
+    Feature::StreamFilter("grpc_metric"),
+    Feature::StreamFilter("ip_access"),
+    Feature::StreamFilter("transcoder"),
+    Feature::StreamFilter("proxywasm"),
+    Feature::StreamFilter("seata"),
+    Feature::StreamFilter("header_to_metadata"),
+    Feature::StreamFilter("flowControlFilter"),
+    Feature::StreamFilter("jwt_authn"),
+    Feature::StreamFilter("mixer"),
+    Feature::StreamFilter("istio.stats"),
+    Feature::NetworkFilter("tcp_proxy"),
+    Feature::NetworkFilter("udp_proxy"),
+    Feature::NetworkFilter("grpc"),
+    Feature::NetworkFilter("tunnel"),
+    Feature::OriginalDst,
+    Feature::ProtocolFallback,
+    Feature::Protocol("bolt"),
+    Feature::Protocol("boltv2"),
+    Feature::Protocol("dubbo"),
+    Feature::Protocol("dubbo-thrift"),
+    Feature::Protocol("tars"),
+    Feature::UdpListener,
+    Feature::VariableMatch,
+    Feature::DslMatch,
+    Feature::ClusterVariable,
+    Feature::Tracing,
+    Feature::WasmPlugins,
+    Feature::Xds,
+    Feature::Extension("tunnel_agent"),
+    Feature::Extension("dubbo_registry"),
+    Feature::SharedMemory,
+];
+
+impl Feature {
+    /// Whether this build has it.
+    pub(crate) fn is_built(self) -> bool {
+        !NOT_BUILT.contains(&self)
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls => f.write_str("TLS"),
+            Self::Balancer(name) => write!(f, "load balancer {name}"),
+            Self::SubsetBalancing => f.write_str("subset load balancing"),
+            Self::SlowStart => f.write_str("slow start"),
+            Self::HealthCheck => f.write_str("health checks"),
+            Self::StrictDns => f.write_str("STRICT_DNS clusters"),
+            Self::StreamFilter(name) => write!(f, "stream filter {name}"),
+            Self::NetworkFilter(name) => write!(f, "network filter {name}"),
+            Self::OriginalDst => f.write_str("original destination lookup"),
+            Self::ProtocolFallback => f.write_str("fallback for unknown protocols"),
+            Self::Protocol(name) => write!(f, "protocol {name}"),
+            Self::UdpListener => f.write_str("UDP listeners"),
+            Self::VariableMatch => f.write_str("route match on variables"),
+            Self::DslMatch => f.write_str("route match by expression"),
+            Self::ClusterVariable => f.write_str("cluster choice by variable"),
+            Self::Tracing => f.write_str("tracing"),
+            Self::WasmPlugins => f.write_str("Wasm plugins"),
+            Self::Xds => f.write_str("xDS"),
+            Self::Extension(name) => write!(f, "extension {name}"),
+            Self::SharedMemory => f.write_str("metrics in shared memory"),
+        }
+    }
+}

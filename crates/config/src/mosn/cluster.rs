@@ -1,0 +1,289 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{TlsContext, null_if_empty, unset};
+use crate::value::{GoDuration, Metadata, NoEffect};
+
+/// All clusters (`cluster_manager`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ClusterManager {
+    /// TLS of the clusters with `cluster_manager_tls`.
+    pub tls_context: TlsContext,
+    /// Every cluster has connection pools of its own where another has the same host. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub cluster_pool_enable: bool,
+    /// Clusters.
+    #[serde(skip_serializing_if = "unset")]
+    pub clusters: Vec<Cluster>,
+    /// A folder with one cluster in each `.json` file, instead of `clusters`.
+    #[serde(skip_serializing_if = "unset")]
+    pub clusters_configs: String,
+}
+
+/// A cluster (`clusters[]`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Cluster {
+    /// Unique; required.
+    #[serde(skip_serializing_if = "unset")]
+    pub name: String,
+    /// `STRICT_DNS` resolves its hosts' names; `SIMPLE`, `STATIC`, `DYNAMIC`, `EDS`, `ORIGINAL_DST` and
+    /// anything else lists them. Default `SIMPLE`.
+    #[serde(rename = "type")]
+    #[serde(skip_serializing_if = "unset")]
+    pub kind: String,
+    /// Does nothing in MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub sub_type: Option<NoEffect>,
+    /// `LB_ROUNDROBIN`, `LB_RANDOM`, `LB_WEIGHTED_ROUNDROBIN`, `LB_ORIGINAL_DST`, `LB_LEAST_REQUEST`,
+    /// `LB_MAGLEV`, `LB_REQUEST_ROUNDROBIN`, `LB_LEAST_CONNECTION` or `LB_PEAK_EWMA`. Default, and for
+    /// anything else: `LB_ROUNDROBIN`.
+    #[serde(skip_serializing_if = "unset")]
+    pub lb_type: String,
+    /// Read and written, never enforced, as in MOSN. Default 1024.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_request_per_conn: u32,
+    /// Read and written; buffers here size themselves. Default 16384.
+    #[serde(skip_serializing_if = "unset")]
+    pub conn_buffer_limit_bytes: u32,
+    /// `SO_MARK` of upstream sockets. Default 0: none.
+    #[serde(skip_serializing_if = "unset")]
+    pub mark: u32,
+    /// Limits; only the first counts.
+    #[serde(serialize_with = "null_if_empty")]
+    pub circuit_breakers: Vec<CircuitBreakers>,
+    /// Active health checks.
+    pub health_check: HealthCheck,
+    /// Does nothing in MOSN.
+    pub spec: Spec,
+    /// Subset balancing.
+    pub lb_subset_config: LbSubsetConfig,
+    /// Settings of `LB_ORIGINAL_DST`.
+    pub original_dst_lb_config: OriginalDstLbConfig,
+    /// Takes TLS from `cluster_manager.tls_context`. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub cluster_manager_tls: bool,
+    /// TLS to its hosts.
+    pub tls_context: TlsContext,
+    /// Hosts.
+    #[serde(skip_serializing_if = "unset")]
+    pub hosts: Vec<Host>,
+    /// Limit of a connect. Default 10s.
+    #[serde(skip_serializing_if = "unset")]
+    pub connect_timeout: Option<GoDuration>,
+    /// Closes an upstream connection without traffic for this long. Default: never.
+    #[serde(skip_serializing_if = "unset")]
+    pub idle_timeout: Option<GoDuration>,
+    /// Heartbeats of RPC connections.
+    pub keepalive: KeepAlive,
+    /// Settings of the load balancer.
+    #[serde(skip_serializing_if = "unset")]
+    pub lbconfig: Option<LbConfig>,
+    /// `STRICT_DNS`: how often names are resolved. Default 5s.
+    #[serde(skip_serializing_if = "unset")]
+    pub dns_refresh_rate: Option<GoDuration>,
+    /// `STRICT_DNS`: resolves again when the answer expires instead. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub respect_dns_ttl: bool,
+    /// `STRICT_DNS`: `V4_ONLY` or `V6_ONLY`. Default `V4_ONLY`.
+    #[serde(skip_serializing_if = "unset")]
+    pub dns_lookup_family: String,
+    /// `STRICT_DNS`: whom to ask.
+    pub dns_resolvers: DnsResolvers,
+    /// `STRICT_DNS`: the file that says whom to ask. Default `/etc/resolv.conf`.
+    #[serde(skip_serializing_if = "unset")]
+    pub dns_resolver_file: String,
+    /// `STRICT_DNS`: the port to ask at, as text. Default `53`.
+    #[serde(skip_serializing_if = "unset")]
+    pub dns_resolver_port: String,
+    /// Spares new hosts at first.
+    pub slow_start: SlowStart,
+    /// Has connection pools of its own where another cluster has the same host. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub cluster_pool_enable: bool,
+}
+
+/// Limits of a cluster (`circuit_breakers[]`); 0 is none.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CircuitBreakers {
+    /// Connections per host.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_pending_requests: u32,
+    /// Requests in flight.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_requests: u32,
+    /// Retries in flight.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_retries: u32,
+}
+
+/// Active health checks (`health_check`); on if `service_name` is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct HealthCheck {
+    /// `Http1` asks over HTTP; anything else connects.
+    #[serde(skip_serializing_if = "unset")]
+    pub protocol: String,
+    /// Limit of a check. Default 1s.
+    pub timeout: GoDuration,
+    /// Time between checks. Default 15s.
+    pub interval: GoDuration,
+    /// Random time on top. Default 5ms.
+    pub interval_jitter: GoDuration,
+    /// Successes until a host is healthy again. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub healthy_threshold: u32,
+    /// Failures until a host is unhealthy. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub unhealthy_threshold: u32,
+    /// Time until the first check; a duration in spite of its name. Default 1s.
+    pub initial_delay_seconds: GoDuration,
+    /// Labels the metrics, and switches checks on.
+    #[serde(skip_serializing_if = "unset")]
+    pub service_name: String,
+    /// `http_check_config`: `port`, `timeout`, `path`, `method`, `scheme`, `domain`, `codes`.
+    #[serde(skip_serializing_if = "unset")]
+    pub check_config: Option<Map<String, Value>>,
+    /// Where each check is logged.
+    #[serde(skip_serializing_if = "unset")]
+    pub event_log_path: String,
+    /// Names of what to call after each check.
+    #[serde(skip_serializing_if = "unset")]
+    pub common_callbacks: Vec<String>,
+}
+
+/// Service subscriptions (`spec`); do nothing.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Spec {
+    /// The subscriptions.
+    #[serde(skip_serializing_if = "unset")]
+    pub subscribe: Vec<NoEffect>,
+}
+
+/// Subset balancing (`lb_subset_config`); on if `subset_selectors` is not empty.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LbSubsetConfig {
+    /// Without a subset: 0 no host, 1 any host, 2 `default_subset`. Default 0.
+    #[serde(skip_serializing_if = "unset")]
+    pub fall_back_policy: u8,
+    /// The subset of policy 2.
+    #[serde(skip_serializing_if = "unset")]
+    pub default_subset: BTreeMap<String, String>,
+    /// Sets of labels that make subsets.
+    #[serde(skip_serializing_if = "unset")]
+    pub subset_selectors: Vec<Vec<String>>,
+}
+
+/// Settings of `LB_ORIGINAL_DST` (`original_dst_lb_config`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct OriginalDstLbConfig {
+    /// Takes the destination from a header. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub use_header: bool,
+    /// The header. Default `host`.
+    #[serde(skip_serializing_if = "unset")]
+    pub header_name: String,
+    /// Connects to 127.0.0.1 on the destination's port. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub replace_local: bool,
+}
+
+/// A host (`hosts[]`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Host {
+    /// `ip:port`, `name:port` or `unix:/path`; required.
+    #[serde(skip_serializing_if = "unset")]
+    pub address: String,
+    /// A name, for logs and host rewriting.
+    #[serde(skip_serializing_if = "unset")]
+    pub hostname: String,
+    /// 1 to 128; others count as the nearest. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub weight: u32,
+    /// Labels for subset balancing.
+    #[serde(skip_serializing_if = "unset")]
+    pub metadata: Metadata,
+    /// Speaks plain text even where the cluster has TLS. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub tls_disable: bool,
+}
+
+/// Heartbeats of RPC connections (`keepalive`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct KeepAlive {
+    /// Time between them.
+    pub interval: GoDuration,
+    /// Limit of a reply.
+    pub timeout: GoDuration,
+}
+
+/// Settings of load balancers (`lbconfig`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LbConfig {
+    /// `LB_LEAST_*`: how many hosts are compared. Default 2.
+    #[serde(skip_serializing_if = "unset")]
+    pub choice_count: Option<u32>,
+    /// How much requests in flight count. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub active_request_bias: Option<f64>,
+    /// `LB_PEAK_EWMA`: how much 4xx count. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub client_error_bias: Option<f64>,
+    /// `LB_PEAK_EWMA`: how much 5xx count. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub server_error_bias: Option<f64>,
+}
+
+/// Whom to ask for names (`dns_resolvers`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct DnsResolvers {
+    /// Servers.
+    #[serde(skip_serializing_if = "unset")]
+    pub servers: Vec<String>,
+    /// Suffixes to try.
+    #[serde(skip_serializing_if = "unset")]
+    pub search: Vec<String>,
+    /// Port, as text. Default `53`.
+    #[serde(skip_serializing_if = "unset")]
+    pub port: String,
+    /// Dots that make a name absolute. Default 0.
+    #[serde(skip_serializing_if = "unset")]
+    pub ndots: i64,
+    /// Limit of one question, in seconds. Default 2.
+    #[serde(skip_serializing_if = "unset")]
+    pub timeout: i64,
+    /// Does nothing in MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub attempts: i64,
+}
+
+/// Spares new hosts at first (`slow_start`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SlowStart {
+    /// `duration`; empty is off.
+    #[serde(skip_serializing_if = "unset")]
+    pub mode: String,
+    /// How long a host is new.
+    pub slow_start_duration: GoDuration,
+    /// How the weight grows: 1 evenly. 0 or less counts as 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub aggression: f64,
+    /// The share of its weight that a host starts with, 0 to 1. 0 or less counts as 0.1.
+    #[serde(skip_serializing_if = "unset")]
+    pub min_weight_percent: f64,
+}

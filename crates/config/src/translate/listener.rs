@@ -1,0 +1,344 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Names;
+use super::proxy::proxy;
+use super::route::positive;
+use crate::document::At;
+use crate::features::Feature;
+use crate::model::{
+    AccessLogSpec, ChainMatch, FilterChainSpec, ListenerAddress, ListenerSpec, NetworkFilterSpec, OriginalDst,
+};
+use crate::mosn::{
+    AccessLog, Filter, FilterChain, Listener, ListenerFilterConfig, NetworkConfig, NetworkFilter,
+    RouterConfiguration, StreamConfig, TypedConfig,
+};
+use crate::paths::Paths;
+use crate::problem::Severity;
+use crate::value::{listener_address, log_output};
+
+/// All listeners; `routers` says which route tables there are.
+pub(crate) fn listeners(
+    at: &At<'_>,
+    listeners: &[Listener],
+    routers: &dyn Fn(&str) -> bool,
+    paths: &Paths,
+    names: &mut Names,
+) -> Vec<ListenerSpec> {
+    let mut specs: Vec<ListenerSpec> = Vec::with_capacity(listeners.len());
+    let mut index_of: HashMap<crate::model::Name, usize> = HashMap::new();
+    for (index, given) in listeners.iter().enumerate() {
+        let at = at.index(index);
+        let Some(spec) = listener(&at, given, routers, paths, names) else { continue };
+        let twin = specs.iter().find(|other| {
+            other.bind && spec.bind && other.address == spec.address && other.name != spec.name
+        });
+        if let Some(twin) = twin {
+            at.key("address").error(format!("listener {:?} binds {} already", &*twin.name, spec.address));
+        }
+        match index_of.get(&spec.name) {
+            Some(&earlier) if specs.get(earlier).is_some_and(|other| other.address == spec.address) => {
+                at.key("name").warning(format!("replaces the earlier listener {:?}", &*spec.name));
+                if let Some(slot) = specs.get_mut(earlier) {
+                    *slot = spec;
+                }
+            }
+            Some(_) => at
+                .key("name")
+                .error(format!("there is a listener {:?} already, at another address", &*spec.name)),
+            None => {
+                index_of.insert(spec.name.clone(), specs.len());
+                specs.push(spec);
+            }
+        }
+    }
+    specs
+}
+
+/// The route tables that listeners carry in `connection_manager` filters, an older place for them.
+pub(crate) fn inline_tables(
+    listener: &Listener,
+) -> impl Iterator<Item = (usize, usize, &RouterConfiguration)> {
+    listener.filter_chains.iter().enumerate().flat_map(|(chain_index, chain)| {
+        chain.filters.iter().enumerate().filter_map(move |(index, filter)| match &filter.config {
+            NetworkConfig::ConnectionManager(table) if !table.router_config_name.is_empty() => {
+                Some((chain_index, index, &**table))
+            }
+            _ => None,
+        })
+    })
+}
+
+fn listener(
+    at: &At<'_>,
+    listener: &Listener,
+    routers: &dyn Fn(&str) -> bool,
+    paths: &Paths,
+    names: &mut Names,
+) -> Option<ListenerSpec> {
+    let address = address(at, listener);
+    let name = match &address {
+        _ if !listener.name.is_empty() => names.share(&listener.name),
+        _ if listener.address.starts_with(':') => names.share(&listener.address),
+        Some(address) => names.share(&address.to_string()),
+        None => names.share(&listener.address),
+    };
+    let idle_timeout = match listener.connection_idle_timeout {
+        Some(timeout) => positive(&at.key("connection_idle_timeout"), timeout),
+        None if matches!(address, Some(ListenerAddress::Udp(_))) => Some(Duration::from_secs(5)),
+        None => Some(Duration::from_secs(90)),
+    };
+    stream_filters(&at.key("stream_filters"), &listener.stream_filters);
+    let at_logs = at.key("access_logs");
+    let logs = listener.access_logs.iter().enumerate();
+    let access_logs = logs.map(|(index, log)| access_log(&at_logs.index(index), log, &name, paths)).collect();
+    let chain = match listener.filter_chains.as_slice() {
+        [chain] => {
+            let at = at.key("filter_chains");
+            filter_chain(&at.index(0), chain, routers, names)
+        }
+        chains => {
+            at.key("filter_chains")
+                .error(format!("expected exactly one filter chain, found {}", chains.len()));
+            None
+        }
+    };
+    Some(ListenerSpec {
+        name,
+        kind: names.share(&listener.kind),
+        address: address?,
+        bind: listener.bind_port,
+        reuse_port: listener.reuseport,
+        original_dst: original_dst(at, listener),
+        idle_timeout,
+        access_logs,
+        filter_chains: vec![chain?],
+        default_filter_chain: None,
+    })
+}
+
+fn address(at: &At<'_>, listener: &Listener) -> Option<ListenerAddress> {
+    const NETWORKS: [&str; 3] = ["tcp", "udp", "unix"];
+    let network = match listener.network.to_ascii_lowercase() {
+        none if none.is_empty() => "tcp".to_owned(),
+        network => network,
+    };
+    if !NETWORKS.contains(&network.as_str()) {
+        at.key("network").unknown(
+            Severity::Error,
+            format!("expected tcp, udp or unix, found {:?}", listener.network),
+            &network,
+            &NETWORKS,
+        );
+        return None;
+    }
+    if network == "udp" {
+        at.key("network").needs(Feature::UdpListener);
+    }
+    match listener_address(&network, &listener.address) {
+        Ok(address) => Some(address),
+        Err(reason) => {
+            at.key("address").error(reason);
+            None
+        }
+    }
+}
+
+fn access_log(at: &At<'_>, log: &AccessLog, listener: &str, paths: &Paths) -> AccessLogSpec {
+    let output = match log.log_path.as_str() {
+        "" => crate::model::LogOutput::File(paths.access_log(listener)),
+        path => log_output(path),
+    };
+    if let Err(reason) = check_format(&log.log_format) {
+        at.key("log_format").error(reason);
+    }
+    AccessLogSpec { output, format: (!log.log_format.is_empty()).then(|| log.log_format.clone()) }
+}
+
+/// Percent signs come in pairs around a variable's name, unless a backslash stands before them.
+fn check_format(format: &str) -> Result<(), String> {
+    let mut opened: Option<usize> = None;
+    let bytes = format.as_bytes();
+    for (index, &byte) in bytes.iter().enumerate() {
+        let escaped = index > 0 && bytes.get(index - 1) == Some(&b'\\');
+        if byte != b'%' || escaped {
+            continue;
+        }
+        match opened.take() {
+            None => opened = Some(index),
+            Some(start) if start + 1 == index => {
+                return Err("`%%` names no variable; write `\\%` for a percent sign".to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    match opened {
+        Some(start) => Err(format!("`%` at character {} is not closed; write `\\%` for a percent sign", {
+            format.get(..start).unwrap_or_default().chars().count() + 1
+        })),
+        None => Ok(()),
+    }
+}
+
+fn original_dst(at: &At<'_>, listener: &Listener) -> Option<OriginalDst> {
+    let transparent = match listener.use_original_dst.as_str() {
+        "redirect" => false,
+        "tproxy" => true,
+        "" => {
+            check_listener_filters(at, listener);
+            return None;
+        }
+        other => {
+            at.key("use_original_dst").unknown(
+                Severity::Warning,
+                format!("{other:?} counts as off; there are \"redirect\" and \"tproxy\""),
+                other,
+                &["redirect", "tproxy"],
+            );
+            check_listener_filters(at, listener);
+            return None;
+        }
+    };
+    check_listener_filters(at, listener);
+    at.key("use_original_dst").needs(Feature::OriginalDst);
+    let fallback_to_local = listener.listener_filters.iter().any(|filter| {
+        matches!(&filter.config, ListenerFilterConfig::OriginalDst(config) if config.fallback_to_local)
+    });
+    Some(OriginalDst { transparent, fallback_to_local })
+}
+
+fn check_listener_filters(at: &At<'_>, listener: &Listener) {
+    let at = at.key("listener_filters");
+    for (index, filter) in listener.listener_filters.iter().enumerate() {
+        let at = at.index(index);
+        if registered(&at, filter, "listener filter")
+            && let ListenerFilterConfig::OriginalDst(config) = &filter.config
+            && !["", "redirect", "tproxy"].contains(&config.kind.as_str())
+        {
+            let at = at.key("config");
+            at.key("type").error(format!("expected redirect or tproxy, found {:?}", config.kind));
+        }
+    }
+}
+
+/// Whether MOSN has a filter of this type. If not, that is an error: a filter that is left out is a
+/// gap in what the configuration asks for.
+fn registered<C: TypedConfig>(at: &At<'_>, filter: &Filter<C>, what: &str) -> bool {
+    if filter.go_plugin_config.as_ref().is_some_and(|plugin| !plugin.so_path.is_empty()) {
+        at.key("go_plugin_config").error("Go plugins cannot be loaded");
+        return false;
+    }
+    if filter.kind.is_empty() {
+        at.key("type").error(format!("a {what} needs a type"));
+        return false;
+    }
+    let known = C::TYPES.contains(&filter.kind.as_str());
+    if !known {
+        let message = format!("there is no {what} of type {:?}", filter.kind);
+        at.key("type").unknown(Severity::Error, message, &filter.kind, C::TYPES);
+    }
+    known
+}
+
+fn stream_filters(at: &At<'_>, filters: &[Filter<StreamConfig>]) {
+    for (index, filter) in filters.iter().enumerate() {
+        let at = at.index(index);
+        if registered(&at, filter, "stream filter")
+            && let Some(kind) = StreamConfig::TYPES.iter().find(|&&kind| kind == filter.kind)
+        {
+            at.key("type").needs(Feature::StreamFilter(kind));
+        }
+    }
+}
+
+fn filter_chain(
+    at: &At<'_>,
+    chain: &FilterChain,
+    routers: &dyn Fn(&str) -> bool,
+    names: &mut Names,
+) -> Option<FilterChainSpec> {
+    let single = chain.tls_context.as_ref().filter(|tls| **tls != Default::default());
+    if single.is_some() && !chain.tls_context_set.is_empty() {
+        at.key("tls_context_set").error("there can only be one of tls_context and tls_context_set");
+    }
+    if single.is_some_and(|tls| tls.status) {
+        at.key("tls_context").needs(Feature::Tls);
+    }
+    if let Some(index) = chain.tls_context_set.iter().position(|tls| tls.status) {
+        let at = at.key("tls_context_set");
+        at.index(index).needs(Feature::Tls);
+    }
+    let at_filters = at.key("filters");
+    let mut chosen = None;
+    let mut wrong = false;
+    for (index, filter) in chain.filters.iter().enumerate() {
+        let at = at_filters.index(index);
+        if !registered(&at, filter, "network filter") {
+            wrong = true;
+            continue;
+        }
+        match network_filter(&at, filter, routers, names) {
+            Network::Built(_) if chosen.is_some() => {
+                at.warning("has no effect: the filter before it takes every connection");
+            }
+            Network::Built(spec) => chosen = Some(*spec),
+            Network::Wrong => wrong = true,
+            Network::Nothing => {}
+        }
+    }
+    if chosen.is_none() && !wrong {
+        at_filters.error("no filter takes the connections: expected one of type \"proxy\"");
+    }
+    Some(FilterChainSpec { matches: ChainMatch::default(), filter: chosen? })
+}
+
+enum Network {
+    Built(Box<NetworkFilterSpec>),
+    /// Stands for nothing that connections go through.
+    Nothing,
+    /// Reported.
+    Wrong,
+}
+
+fn network_filter(
+    at: &At<'_>,
+    filter: &NetworkFilter,
+    routers: &dyn Fn(&str) -> bool,
+    names: &mut Names,
+) -> Network {
+    match &filter.config {
+        NetworkConfig::Proxy(config) => match proxy(&at.key("config"), config, routers, names) {
+            Some(spec) => Network::Built(Box::new(NetworkFilterSpec::Proxy(spec))),
+            None => Network::Wrong,
+        },
+        NetworkConfig::ConnectionManager(_) => Network::Nothing,
+        _ if filter.kind == "connection_manager" => Network::Nothing,
+        _ if filter.kind == "proxy" => {
+            at.key("config").error("the proxy needs settings");
+            Network::Wrong
+        }
+        _ => {
+            if let Some(kind) = NetworkConfig::TYPES.iter().find(|&&kind| kind == filter.kind) {
+                at.key("type").needs(Feature::NetworkFilter(kind));
+            }
+            Network::Wrong
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_log_formats_close_what_they_open() {
+        for format in ["", "%start_time% %duration%", r"100\% of %protocol%", "plain"] {
+            assert_eq!(check_format(format), Ok(()), "{format}");
+        }
+        assert!(check_format("a %% b").is_err());
+        assert_eq!(
+            check_format("ab %start_time").unwrap_err(),
+            "`%` at character 4 is not closed; write `\\%` for a percent sign"
+        );
+    }
+}

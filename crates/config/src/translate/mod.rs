@@ -1,0 +1,18 @@
+//! From the typed file to the model: rules, defaults, old forms, and features that are not built.
+
+mod cluster;
+mod features;
+mod header;
+mod listener;
+mod names;
+mod proxy;
+mod route;
+mod router;
+mod server;
+
+pub(crate) use cluster::{Shared, cluster};
+pub(crate) use features::whole_file;
+pub(crate) use listener::{inline_tables, listeners};
+pub(crate) use names::Names;
+pub(crate) use router::{Domains, table, virtual_host};
+pub(crate) use server::server;

@@ -1,0 +1,62 @@
+use std::collections::HashSet;
+
+use crate::model::Name;
+
+/// Names and regular expressions that were seen before: names are shared, expressions checked once.
+#[derive(Default)]
+pub(crate) struct Names {
+    names: HashSet<Name, ahash::RandomState>,
+    clusters: HashSet<Name, ahash::RandomState>,
+    good_patterns: HashSet<Name, ahash::RandomState>,
+}
+
+impl Names {
+    /// The one copy of `text`.
+    pub(crate) fn share(&mut self, text: &str) -> Name {
+        if let Some(name) = self.names.get(text) {
+            return name.clone();
+        }
+        let name = Name::from(text);
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// Takes note of a cluster; whether it is new.
+    pub(crate) fn add_cluster(&mut self, name: &Name) -> bool {
+        self.clusters.insert(name.clone())
+    }
+
+    pub(crate) fn is_cluster(&self, name: &str) -> bool {
+        self.clusters.contains(name)
+    }
+
+    /// The cluster names, for a suggestion.
+    pub(crate) fn cluster_names(&self) -> Vec<&str> {
+        // Comparing with very many would take longer than reading the file did.
+        self.clusters.iter().take(1000).map(|name| &**name).collect()
+    }
+
+    /// Why a regular expression is none.
+    pub(crate) fn check_pattern(&mut self, pattern: &str) -> Result<(), String> {
+        if self.good_patterns.contains(pattern) {
+            return Ok(());
+        }
+        match regex::bytes::Regex::new(pattern) {
+            Ok(_) => {
+                let name = self.share(pattern);
+                self.good_patterns.insert(name);
+                Ok(())
+            }
+            Err(regex::Error::CompiledTooBig(limit)) => {
+                Err(format!("the regular expression needs more than {limit} bytes"))
+            }
+            Err(error) => {
+                // The library's text spans lines, the last of which says what is wrong.
+                let text = error.to_string();
+                let reason = text.lines().last().unwrap_or_default();
+                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+                Err(format!("{pattern:?} is not a regular expression: {reason}"))
+            }
+        }
+    }
+}

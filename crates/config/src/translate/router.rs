@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Names;
+use super::header::{lists, mutations};
+use super::route::route;
+use crate::document::At;
+use crate::model::{FilterConfigs, Name, RouterSpec, VirtualHostSpec};
+use crate::mosn::{RouterConfiguration, VirtualHost};
+
+/// A route table without its virtual hosts.
+pub(crate) fn table(at: &At<'_>, config: &RouterConfiguration, names: &mut Names) -> RouterSpec {
+    RouterSpec {
+        name: names.share(&config.router_config_name),
+        virtual_hosts: Vec::new(),
+        headers: mutations(at, &lists!(config), names),
+    }
+}
+
+/// The domains that a table's virtual hosts took so far, lower-case, and who took them.
+#[derive(Default)]
+pub(crate) struct Domains {
+    taken: HashMap<Name, Name, ahash::RandomState>,
+}
+
+pub(crate) fn virtual_host(
+    at: &At<'_>,
+    host: &VirtualHost,
+    domains: &mut Domains,
+    names: &mut Names,
+) -> VirtualHostSpec {
+    let name = names.share(&host.name);
+    let mut accepted = Vec::with_capacity(host.domains.len());
+    if host.domains.is_empty() {
+        at.key("domains").warning("no domain: no request ever gets here");
+    }
+    for (index, domain) in host.domains.iter().enumerate() {
+        let at_domains = at.key("domains");
+        let at = at_domains.index(index);
+        let domain = match domain.to_lowercase() {
+            any if any == "*:*" => "*".to_owned(),
+            domain => domain,
+        };
+        if let Err(reason) = check_domain(&domain) {
+            at.error(reason);
+            continue;
+        }
+        let domain = names.share(&domain);
+        match domains.taken.get(&domain) {
+            Some(owner) => {
+                at.error(format!("the domain {:?} belongs to virtual host {owner:?} already", &*domain));
+            }
+            None => {
+                domains.taken.insert(domain.clone(), name.clone());
+                accepted.push(domain);
+            }
+        }
+    }
+    let at_routers = at.key("routers");
+    let routes = host.routers.iter().enumerate();
+    VirtualHostSpec {
+        name,
+        domains: accepted,
+        routes: routes.map(|(index, router)| route(&at_routers.index(index), router, names)).collect(),
+        headers: mutations(at, &lists!(host), names),
+        filter_config: filter_config(host.per_filter_config.as_ref()),
+    }
+}
+
+/// A wildcard may stand at the start or at the end of the name, and for the port.
+fn check_domain(domain: &str) -> Result<(), String> {
+    if domain.is_empty() {
+        return Err("a domain must not be empty; write \"*\" for any".to_owned());
+    }
+    if domain.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control() || b == b'/') {
+        return Err(format!("{domain:?} is not a domain"));
+    }
+    let (host, port) = match domain.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        _ => (domain, "*"),
+    };
+    if port != "*" && port.parse::<u16>().is_err() {
+        return Err(format!("{port:?} is not a port: expected a number, or \"*\" for any"));
+    }
+    let inner = host.strip_prefix('*').unwrap_or(host);
+    let inner = if inner.len() == host.len() { inner.strip_suffix('*').unwrap_or(inner) } else { inner };
+    if inner.contains('*') {
+        return Err(format!("{domain:?} has a wildcard that is neither at its start nor at its end"));
+    }
+    Ok(())
+}
+
+/// Per-route settings of stream filters as JSON text.
+pub(super) fn filter_config(settings: Option<&Map<String, Value>>) -> FilterConfigs {
+    let settings = settings.filter(|settings| !settings.is_empty())?;
+    let texts: BTreeMap<String, Arc<str>> =
+        settings.iter().map(|(filter, value)| (filter.clone(), Arc::from(value.to_string()))).collect();
+    Some(Box::new(texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_have_wildcards_at_one_end_only() {
+        for domain in [
+            "*",
+            "a.com",
+            "a.com:80",
+            "a.com:*",
+            "*.a.com",
+            "*-x.a.com",
+            "*.a.com:8080",
+            "a.*",
+            "*:8080",
+            "[::1]",
+            "[::1]:80",
+        ] {
+            assert_eq!(check_domain(domain), Ok(()), "{domain}");
+        }
+        for domain in ["", "a*b", "*a*", "a.com:http", "a b", "a/b"] {
+            assert!(check_domain(domain).is_err(), "{domain}");
+        }
+    }
+}
