@@ -1,3 +1,6 @@
 //! Sans-I/O codecs and protocol detection.
 
+pub mod detect;
+pub mod hessian;
 pub mod http1;
+pub mod rpc;
