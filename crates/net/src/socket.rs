@@ -89,6 +89,8 @@ fn listen(address: SocketAddr, reuse_port: bool, both: bool) -> io::Result<std::
     if reuse_port {
         socket.set_reuse_port(true)?;
     }
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -101,7 +101,7 @@ pub struct ProxySettings {
     /// This worker's shards of the process's metrics and of the listener's.
     pub metrics: [Arc<DownstreamMetrics>; 2],
     /// One line each per request.
-    pub access_logs: Vec<Rc<RefCell<AccessLogWriter>>>,
+    pub access_logs: Vec<Rc<AccessLogWriter>>,
 }
 
 /// One listener's engine on one worker.
@@ -129,7 +129,7 @@ impl<U: Upstreams> Proxy<U> {
 
     pub(crate) fn log(&self, cx: &LogContext<'_>) {
         for log in &self.settings.access_logs {
-            log.borrow_mut().write(cx);
+            log.write(cx);
         }
     }
 }

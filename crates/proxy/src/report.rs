@@ -9,6 +9,7 @@ use mosn_net::clock;
 use mosn_router::{Message, Variables};
 use mosn_stream::ClientStream;
 use mosn_telemetry::{LogContext, UpstreamMetrics, Variable};
+use mosn_upstream::HostId;
 use tokio::time::Instant;
 
 use crate::{Acquired, Upstreams, context::Proxy, exchange::since, upstreams::HostRef};
@@ -28,7 +29,7 @@ pub(crate) struct Report<'a, U: Upstreams> {
     response_headers: Option<Headers>,
     cluster: Option<Rc<U::Cluster>>,
     try_: Option<UpstreamTry>,
-    pub(crate) tried: Vec<u64>,
+    pub(crate) tried: Vec<HostId>,
     /// Whether the last try was on a connection that had been used before.
     pub(crate) reused: bool,
     over: bool,

@@ -2,8 +2,9 @@ use std::{rc::Rc, sync::Arc};
 
 use mosn_core::{Failure, Protocol};
 use mosn_router::Metadata;
-use mosn_stream::ClientStream;
+use mosn_stream::{ClientStream, HostPool, LocalCluster, Pools, UpstreamStream};
 use mosn_telemetry::UpstreamMetrics;
+use mosn_upstream::{ChooseContext, HostId, RetryToken};
 
 /// Where requests are sent: the pools of this worker, or in-memory peers in tests.
 pub trait Upstreams: 'static {
@@ -41,7 +42,7 @@ pub struct Choice<'a> {
     /// What consistent-hash balancers go by.
     pub hash: Option<u64>,
     /// Hosts that were tried before.
-    pub tried: &'a [u64],
+    pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
     pub fresh: bool,
 }
@@ -58,8 +59,8 @@ pub struct Acquired<T> {
 /// A host that a request was sent to, as far as the engine and the logs care.
 #[derive(Clone, Debug)]
 pub struct HostRef {
-    /// Process-wide.
-    pub id: u64,
+    /// Unique in the process.
+    pub id: HostId,
     /// As configured.
     pub address: Arc<str>,
     /// As configured; `None` if it was not.
@@ -75,4 +76,50 @@ pub struct NotAcquired {
     pub why: Failure,
     /// The host that was chosen, if it got so far.
     pub host: Option<HostRef>,
+}
+
+impl Upstreams for Pools {
+    type Cluster = LocalCluster;
+    type Stream = UpstreamStream;
+    type RetryToken = RetryToken;
+
+    fn cluster(&self, name: &str) -> Option<Rc<LocalCluster>> {
+        Self::cluster(self, name)
+    }
+
+    fn metrics<'a>(&self, cluster: &'a LocalCluster) -> &'a UpstreamMetrics {
+        cluster.metrics()
+    }
+
+    async fn acquire(
+        &self,
+        cluster: &Rc<LocalCluster>,
+        protocol: Protocol,
+        choice: Choice<'_>,
+    ) -> Result<Acquired<UpstreamStream>, NotAcquired> {
+        let mut cx = ChooseContext {
+            hash: choice.hash,
+            previous: choice.tried,
+            metadata: choice.metadata.map(|labels| &**labels),
+            position: None,
+        };
+        match self.open(cluster, protocol, &mut cx, choice.fresh).await {
+            Ok((stream, pool)) => Ok(Acquired { stream, host: host_ref(&pool) }),
+            Err(error) => Err(NotAcquired { why: error.why, host: error.host.as_deref().map(host_ref) }),
+        }
+    }
+
+    fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {
+        cluster.cluster().try_acquire_retry().ok()
+    }
+}
+
+fn host_ref(pool: &HostPool) -> HostRef {
+    let host = pool.host();
+    HostRef {
+        id: host.id,
+        address: Arc::clone(&host.address_text),
+        hostname: host.hostname.clone(),
+        metrics: Arc::clone(pool.metrics()),
+    }
 }

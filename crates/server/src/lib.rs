@@ -1,1 +1,13 @@
-//! The process: workers, listeners, signals, graceful stop.
+//! The process: what is started in which order, where connections go, and how everything ends.
+//!
+//! One control thread publishes (route tables, clusters, listeners) and handles signals; N workers,
+//! each a thread with a single-threaded runtime, carry the traffic. A connection lives on one worker
+//! from its acceptance to its end.
+
+mod accept;
+mod chain;
+mod process;
+mod signals;
+mod worker;
+
+pub use process::{Exit, ProcessOptions, StartError, run};

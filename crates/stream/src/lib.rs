@@ -4,10 +4,12 @@
 //! [`ClientStream`], both of which look the same for every protocol: a head, frames, a reset.
 //! What differs stays in here, in a folder for each protocol.
 
+mod connection;
 mod date;
 mod drain;
 pub mod http1;
 pub mod http2;
+mod pool;
 
 use std::{
     rc::Rc,
@@ -15,9 +17,12 @@ use std::{
     time::Duration,
 };
 
+pub use connection::serve_connection;
 pub use date::http_date;
 pub use drain::{Drain, DrainWatch};
 use http::StatusCode;
+pub use pool::{HostPool, LocalCluster, OpenError, Pools, UpstreamStream};
+
 use mosn_config::model::HttpLimits;
 use mosn_core::{
     ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead, Scheme,
