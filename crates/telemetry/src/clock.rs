@@ -69,7 +69,10 @@ mod tests {
             let time = SystemTime::UNIX_EPOCH + Duration::from_millis(second * 1000 + 7);
             let mut out = Vec::new();
             assert_eq!(write_date_time(time, b'/', &mut out), 7);
-            assert_eq!(String::from_utf8(out).unwrap(), local(second).strftime("%Y/%m/%d %H:%M:%S").to_string());
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                local(second).strftime("%Y/%m/%d %H:%M:%S").to_string()
+            );
         }
     }
 

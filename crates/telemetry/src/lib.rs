@@ -12,6 +12,8 @@
 mod access_log;
 mod clock;
 mod escape;
+#[cfg(test)]
+mod fixture;
 mod log;
 pub mod metrics;
 mod state;

@@ -52,6 +52,12 @@ impl AccessLog {
 }
 
 impl AccessLogWriter {
+    /// The format, which knows what of a message it shows.
+    #[must_use]
+    pub fn format(&self) -> &AccessLogFormat {
+        &self.log.format
+    }
+
     /// Appends a request's line, unless the log is switched off.
     pub fn write(&self, cx: &LogContext<'_>) {
         if !self.log.sink.is_enabled() {

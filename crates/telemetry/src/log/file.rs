@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -13,6 +13,9 @@ use mosn_config::model::LogRoller;
 
 use super::mill::{self, Mill};
 use crate::clock::{self, since_epoch};
+
+/// How long a size rotation that failed is left alone.
+const RETRY_SECONDS: u64 = 60;
 
 /// An open log file. Every write is of whole lines, and rotation happens between them.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct RollingFile {
     created: u64,
     /// In time mode, when the file is to be rotated, in seconds since the epoch.
     rotate_at: Option<u64>,
+    /// In size mode, no rotation before this second: one that failed is not tried with every write.
+    not_before: u64,
     mill: Mill,
 }
 
@@ -43,11 +48,16 @@ impl RollingFile {
             size,
             created,
             rotate_at: None,
+            not_before: 0,
             mill: Mill::default(),
         };
         if let Some(period) = this.period() {
             if size > 0 && created + period < now {
-                this.rotate_by_time(now)?;
+                match this.rotate_by_time(now) {
+                    // No name is free: the file is continued, as at any later rotation.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    result => result?,
+                }
             }
             this.rotate_at = Some(next_boundary(now, period));
         }
@@ -62,8 +72,8 @@ impl RollingFile {
         }
     }
 
-    /// Appends whole lines, rotating first where that is due. A rotation that fails leaves the lines in
-    /// the old file, and is tried again when it is due next.
+    /// Appends whole lines, rotating first where that is due. Where a rotation fails, the file at hand
+    /// is continued until the next period, or in size mode for a minute.
     pub(super) fn write(&mut self, lines: &[u8], now: SystemTime) -> io::Result<()> {
         if let Err(error) = self.rotate_if_due(lines.len() as u64, now) {
             tracing::error!(log = %self.path.display(), "cannot rotate the log: {error}");
@@ -102,8 +112,11 @@ impl RollingFile {
             (&LogRoller::Size { megabytes, .. }, ..) => {
                 let limit = megabytes.saturating_mul(1024 * 1024);
                 // An empty file is never rotated: a batch above the limit has to go somewhere.
-                if self.size > 0 && self.size.saturating_add(incoming) > limit {
-                    return self.rotate_by_size(now);
+                let second = since_epoch(now).as_secs();
+                if self.size > 0 && self.size.saturating_add(incoming) > limit && second >= self.not_before {
+                    self.not_before = second + RETRY_SECONDS;
+                    self.rotate_by_size(now)?;
+                    self.not_before = 0;
                 }
                 Ok(())
             }
@@ -136,7 +149,7 @@ impl RollingFile {
             ));
         };
         drop(names);
-        fs::rename(&self.path, free)?;
+        self.set_aside(&free)?;
         self.begin(now)
     }
 
@@ -148,10 +161,21 @@ impl RollingFile {
             at += Duration::from_millis(1);
             name = mill::backup_name(&self.path, at);
         }
-        fs::rename(&self.path, name)?;
+        self.set_aside(&name)?;
         self.begin(since_epoch(now).as_secs())?;
         self.mill.start(&self.path, &self.roller, now);
         Ok(())
+    }
+
+    /// Renames the file, unless somebody else, say the other process of a hot upgrade, has done so: then
+    /// the path is another file's, or nobody's.
+    fn set_aside(&self, name: &Path) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) if there.is_file() && (there.dev(), there.ino()) != (ours.dev(), ours.ino()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => fs::rename(&self.path, name),
+        }
     }
 
     fn begin(&mut self, now: u64) -> io::Result<()> {
@@ -293,6 +317,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_another_process_rotated_is_not_rotated_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let start = 1_700_000_000;
+        let [mut old, mut new] = [(); 2].map(|()| RollingFile::open(&path, &DAILY, at(start)).unwrap());
+        old.write(b"old\n", at(start)).unwrap();
+        new.write(b"new\n", at(start)).unwrap();
+        let boundary = start + old.until_rotation(at(start)).as_secs();
+        old.write(b"old\n", at(boundary)).unwrap();
+        new.write(b"new\n", at(boundary)).unwrap();
+        let rotated = format!("a.log.{}", stamp(start, "%Y-%m-%d"));
+        assert_eq!(names(dir.path()), ["a.log".to_owned(), rotated.clone()]);
+        for name in ["a.log".to_owned(), rotated] {
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "old\nnew\n");
+        }
+    }
+
+    #[test]
     fn size_mode_rotates_between_batches_and_never_an_empty_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
@@ -308,6 +350,24 @@ mod tests {
         assert_eq!(names.len(), 3, "{names:?}");
         assert!(names[0].starts_with("a-") && names[0].ends_with(".log"), "{names:?}");
         assert_eq!(fs::metadata(&path).unwrap().len(), huge.len() as u64);
+    }
+
+    #[test]
+    fn a_rotation_that_fails_is_not_tried_with_every_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let roller = LogRoller::Size { megabytes: 0, age_days: 0, keep: 0, compress: false };
+        let mut file = RollingFile::open(&path, &roller, at(0)).unwrap();
+        file.write(b"one\n", at(0)).unwrap();
+        // The directory is gone, so that neither the old name nor the new can be made.
+        fs::remove_dir_all(dir.path()).unwrap();
+        fs::write(dir.path(), "in the way").unwrap();
+        assert!(file.rotate_if_due(1, at(10)).is_err());
+        assert!(file.rotate_if_due(1, at(11)).is_ok());
+        assert!(file.rotate_if_due(1, at(10 + RETRY_SECONDS)).is_err());
+        fs::remove_file(dir.path()).unwrap();
+        file.write(b"two\n", at(200)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
     }
 
     #[test]

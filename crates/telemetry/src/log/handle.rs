@@ -3,7 +3,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -55,8 +55,9 @@ pub(super) struct Logs {
     /// The start-up log, on the standard error stream, first; then the main log, unless that is the
     /// same.
     loggers: Vec<Logger>,
-    /// Every output in use, so that two logs with one output share it.
-    sinks: Mutex<HashMap<LogOutput, Weak<Sink>>>,
+    /// Every output in use, so that two logs with one output share it. One that is no longer used
+    /// stays until the next is opened: its last lines may not be written yet when the process ends.
+    sinks: Mutex<HashMap<LogOutput, Arc<Sink>>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl LogHandle {
         let mut sinks = HashMap::new();
         let mut open = |output: &LogOutput, level| -> Result<Logger, LogError> {
             let sink = Sink::open(output, &spec.log_roller)?;
-            sinks.insert(output.clone(), Arc::downgrade(&sink));
+            sinks.insert(output.clone(), Arc::clone(&sink));
             Ok(Logger { sink, level: AtomicU8::new(level as u8) })
         };
         let mut loggers = Vec::new();
@@ -129,7 +130,7 @@ impl LogHandle {
     /// # Errors
     /// If there is no log of this path.
     pub fn set_enabled(&self, path: &str, enabled: bool) -> Result<(), UnknownLog> {
-        let sinks = self.0.live_sinks();
+        let sinks = self.0.all_sinks();
         let sink = sinks.iter().find(|sink| is_named(sink.output(), path));
         sink.ok_or_else(|| UnknownLog { path: path.into() })?.set_enabled(enabled);
         Ok(())
@@ -138,7 +139,7 @@ impl LogHandle {
     /// Makes every log file be opened anew, for an outside logrotate (SIGUSR1).
     pub fn reopen(&self) {
         let deadline = Instant::now() + FLUSH_PATIENCE;
-        for sink in self.0.live_sinks() {
+        for sink in self.0.all_sinks() {
             sink.reopen(deadline);
         }
     }
@@ -150,10 +151,10 @@ impl LogHandle {
         self.0.flush();
     }
 
-    /// Lines lost so far, over all logs that are open: the queue was full, or writing failed.
+    /// Lines lost so far, over all logs in use: the queue was full, or writing failed.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.0.live_sinks().iter().map(|sink| sink.dropped()).sum()
+        self.0.all_sinks().iter().map(|sink| sink.dropped()).sum()
     }
 }
 
@@ -169,27 +170,28 @@ impl Logs {
 
     pub(super) fn flush(&self) {
         let deadline = Instant::now() + FLUSH_PATIENCE;
-        for sink in self.live_sinks() {
+        for sink in self.all_sinks() {
             sink.flush(deadline);
         }
     }
 
     fn sink(&self, output: &LogOutput) -> Result<Arc<Sink>, LogError> {
         let mut sinks = self.sinks();
-        if let Some(sink) = sinks.get(output).and_then(Weak::upgrade) {
-            return Ok(sink);
+        if let Some(sink) = sinks.get(output) {
+            return Ok(Arc::clone(sink));
         }
         let sink = Sink::open(output, &self.roller)?;
-        sinks.retain(|_, sink| sink.strong_count() > 0);
-        sinks.insert(output.clone(), Arc::downgrade(&sink));
+        sinks.retain(|_, sink| Arc::strong_count(sink) > 1);
+        sinks.insert(output.clone(), Arc::clone(&sink));
         Ok(sink)
     }
 
-    fn live_sinks(&self) -> Vec<Arc<Sink>> {
-        self.sinks().values().filter_map(Weak::upgrade).collect()
+    /// A copy, so that nobody waits for an output while the map is locked.
+    fn all_sinks(&self) -> Vec<Arc<Sink>> {
+        self.sinks().values().cloned().collect()
     }
 
-    fn sinks(&self) -> MutexGuard<'_, HashMap<LogOutput, Weak<Sink>>> {
+    fn sinks(&self) -> MutexGuard<'_, HashMap<LogOutput, Arc<Sink>>> {
         // No panic can leave the map half changed.
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }

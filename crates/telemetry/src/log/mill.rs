@@ -71,8 +71,7 @@ struct Backup {
 fn mill(path: &Path, age_days: u32, keep: u32, compress: bool, now: SystemTime) -> io::Result<()> {
     let mut backups = backups(path)?;
     backups.sort_by_key(|backup| std::cmp::Reverse((backup.at, backup.millis)));
-    let oldest =
-        clock::local(since_epoch(now).as_secs().saturating_sub(u64::from(age_days) * 24 * 3600));
+    let oldest = clock::local(since_epoch(now).as_secs().saturating_sub(u64::from(age_days) * 24 * 3600));
     for (index, backup) in backups.iter().enumerate() {
         let too_many = keep > 0 && index >= keep as usize;
         let too_old = age_days > 0 && backup.at < oldest;

@@ -8,6 +8,8 @@ mod panic;
 mod sink;
 mod subscriber;
 mod syslog;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{LogError, LogHandle, UnknownLog, init};
 pub use panic::install_panic_hook;

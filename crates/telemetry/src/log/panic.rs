@@ -10,11 +10,12 @@ pub fn install_panic_hook(logs: &LogHandle) {
     std::panic::set_hook(Box::new(move |info| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
-        let message = info.payload_as_str().unwrap_or("a value that is no text");
-        match info.location() {
-            Some(at) => tracing::error!(alert = "mosn.proxy.panic", "panic in thread {name} at {at}: {message}"),
-            None => tracing::error!(alert = "mosn.proxy.panic", "panic in thread {name}: {message}"),
-        }
+        let payload = info.payload();
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("a value that is no text");
+        let place = info.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
+        tracing::error!(alert = "mosn.proxy.panic", "panic in thread {name} at {place}: {message}");
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             for frame in backtrace.to_string().lines() {

@@ -43,7 +43,10 @@ struct Shared {
 }
 
 enum Message {
-    Lines { bytes: Vec<u8>, lines: u64 },
+    Lines {
+        bytes: Vec<u8>,
+        lines: u64,
+    },
     Reopen,
     /// Answered once everything before it was written.
     Flush(SyncSender<()>),
@@ -213,7 +216,10 @@ impl Writer {
                 if let Target::File(file) = &mut self.target
                     && let Err(error) = file.reopen(SystemTime::now())
                 {
-                    tracing::error!(log = self.name, "cannot reopen the log, the old file stays in use: {error}");
+                    tracing::error!(
+                        log = self.name,
+                        "cannot reopen the log, the old file stays in use: {error}"
+                    );
                 }
             }
             Message::Flush(done) => {

@@ -1,11 +1,6 @@
 use std::{sync::Arc, time::SystemTime};
 
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    level_filters::LevelFilter,
-    span,
-    subscriber::Interest,
-};
+use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::Interest};
 
 use super::{handle::Logs, line::Line};
 

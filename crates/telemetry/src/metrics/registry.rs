@@ -172,8 +172,8 @@ impl Registry {
             };
             let of_host = matches!(id, SetId::UpstreamHost(..));
             snapshot.metrics.retain(|(key, _)| {
-                !(of_host && UpstreamMetrics::is_cluster_only(key))
-                    && !filter.exclusion_keys.iter().any(|excluded| excluded == key)
+                let excluded = filter.exclusion_keys.iter().any(|excluded| excluded == key);
+                !excluded && (!of_host || !UpstreamMetrics::is_cluster_only(key))
             });
             snapshots.push(snapshot);
         }

@@ -3,6 +3,8 @@
 
 mod eval;
 mod query;
+#[cfg(test)]
+mod tests;
 mod trace_id;
 
 use mosn_core::{Headers, Protocol, RequestHead, RequestInfo};
@@ -174,7 +176,9 @@ impl Variable {
     }
 
     fn prefixed(name: &str) -> Option<Kind> {
-        let only = |protocol, part: fn(Box<str>) -> HeadPart| move |rest: &str| Kind::Only(protocol, part(rest.into()));
+        let only = |protocol, part: fn(Box<str>) -> HeadPart| {
+            move |rest: &str| Kind::Only(protocol, part(rest.into()))
+        };
         let http1 = |part| only(Protocol::Http1, part);
         let http2 = |part| only(Protocol::Http2, part);
         let strip = |prefix| name.strip_prefix(prefix);
@@ -198,6 +202,16 @@ impl Variable {
             self.0,
             Kind::ConnectionId | Kind::UpstreamConnectionId | Kind::StreamId | Kind::ListenerPort
         )
+    }
+
+    /// Whether [`LogContext::request`] is needed for it.
+    pub(crate) const fn needs_request(&self) -> bool {
+        matches!(self.0, Kind::RequestHeader(_) | Kind::Head(_) | Kind::Only(..))
+    }
+
+    /// Whether [`LogContext::response_headers`] is needed for it.
+    pub(crate) const fn needs_response_headers(&self) -> bool {
+        matches!(self.0, Kind::ResponseHeader(_))
     }
 
     /// Whether the value may hold bytes that a client or an upstream chose.
