@@ -1,0 +1,105 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicU8},
+};
+
+use mosn_telemetry::{LogHandle, Registry};
+
+/// What the admin API answers from. Cloning is cheap.
+#[derive(Clone)]
+pub struct AdminContext {
+    /// The metrics.
+    pub registry: Registry,
+    /// The logs.
+    pub logs: LogHandle,
+    /// What `/api/v1/version` says.
+    pub version: Arc<str>,
+    /// The number of a [`mosn_telemetry::ProcessState`], which the server keeps up to date.
+    pub state: Arc<AtomicU8>,
+    /// The feature gates.
+    pub features: Features,
+    /// Shows the configuration in force.
+    pub dump: Dump,
+}
+
+impl fmt::Debug for AdminContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminContext").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// Renders the configuration in force as JSON: called on the admin thread, once per request.
+pub type Dump = Arc<dyn Fn(DumpQuery) -> Result<String, DumpError> + Send + Sync>;
+
+/// What of the configuration is asked for (observability reference 1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DumpQuery {
+    /// Everything, compact.
+    All,
+    /// The start configuration without listeners, routers, clusters and extensions.
+    MosnConfig,
+    /// Every router by name.
+    AllRouters,
+    /// Every cluster by name.
+    AllClusters,
+    /// Every listener by name.
+    AllListeners,
+    /// The router of this name; an empty object where there is none.
+    Router(String),
+    /// The cluster of this name; an empty object where there is none.
+    Cluster(String),
+    /// The listener of this name; an empty object where there is none.
+    Listener(String),
+}
+
+impl DumpQuery {
+    /// The query that a parameter of `/api/v1/config_dump` stands for.
+    #[must_use]
+    pub fn from_parameter(name: &str, value: &str) -> Option<Self> {
+        Some(match name {
+            "mosnconfig" => Self::MosnConfig,
+            "allrouters" => Self::AllRouters,
+            "allclusters" => Self::AllClusters,
+            "alllisteners" => Self::AllListeners,
+            "router" => Self::Router(value.into()),
+            "cluster" => Self::Cluster(value.into()),
+            "listener" => Self::Listener(value.into()),
+            _ => return None,
+        })
+    }
+}
+
+/// The configuration could not be rendered. The client learns no more than `internal error`; the text
+/// goes to the error log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DumpError(pub String);
+
+/// Feature gates by name. [`Self::default`] has MOSN's four, all off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features(BTreeMap<String, bool>);
+
+impl Default for Features {
+    fn default() -> Self {
+        let names = ["auto_config", "XdsMtlsEnable", "PayLoadLimitEnable", "MultiTenantMode"];
+        Self(names.map(|name| (name.to_owned(), false)).into())
+    }
+}
+
+impl Features {
+    /// Switches a gate; `false`, and nothing changed, if there is none of this name.
+    pub fn set(&mut self, name: &str, on: bool) -> bool {
+        self.0.get_mut(name).map(|gate| *gate = on).is_some()
+    }
+
+    /// Whether the gate is on; an unknown one is not.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        self.0.get(name).copied().unwrap_or(false)
+    }
+
+    pub(crate) fn all(&self) -> &BTreeMap<String, bool> {
+        &self.0
+    }
+}
