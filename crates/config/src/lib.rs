@@ -12,6 +12,7 @@ pub mod value;
 
 mod decode;
 mod document;
+mod effective;
 mod features;
 mod load;
 mod paths;
@@ -19,6 +20,7 @@ mod problem;
 mod translate;
 mod tree;
 
+pub use effective::{DumpError, EffectiveConfig};
 pub use load::{Format, Loaded, Options, load, parse};
 pub use paths::Paths;
 pub use problem::{Problem, Problems, Severity};

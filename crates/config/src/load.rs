@@ -1,10 +1,12 @@
 //! Reading a file, and the files it refers to, into the model.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::document::{At, Document, Findings, syntax_problem};
-use crate::model::{Config, Name, RouterSpec};
-use crate::mosn::{Cluster, ClusterManager, MosnConfig, RouterConfiguration, VirtualHost};
+use crate::effective::{Builder, EffectiveConfig, HostPiece, Source};
+use crate::model::{Config, Name, VirtualHostSpec};
+use crate::mosn::{Cluster, ClusterManager, Listener, MosnConfig, RouterConfiguration, VirtualHost};
 use crate::paths::Paths;
 use crate::problem::{Problem, Problems, Severity};
 use crate::translate::{self, Domains, Names};
@@ -44,6 +46,8 @@ pub struct Loaded {
     pub model: Config,
     /// What its author may want to know.
     pub warnings: Vec<Problem>,
+    /// The configuration in effect, to be dumped.
+    pub effective: EffectiveConfig,
     /// Where the process keeps its files.
     pub paths: Paths,
 }
@@ -67,7 +71,9 @@ pub fn parse(text: &str, format: Format, base: &Path, options: Options) -> Resul
     let failed = findings.has_errors();
     let problems = findings.into_problems(base);
     match loaded {
-        Some((model, paths)) if !failed => Ok(Loaded { model, warnings: problems, paths }),
+        Some((build, paths)) if !failed => {
+            Ok(Loaded { model: build.model, warnings: problems, effective: build.effective.finish(), paths })
+        }
         _ => Err(Problems(problems)),
     }
 }
@@ -111,13 +117,21 @@ fn with_tree<R>(
     }
 }
 
-fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Config, Paths)> {
+/// What is made of a file on the way through it.
+#[derive(Default)]
+struct Build {
+    model: Config,
+    names: Names,
+    effective: Builder,
+}
+
+fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build, Paths)> {
     let document = Document::new(base.to_owned(), tree, findings);
     let large = LargeArrays::hide(&document);
     let shell: MosnConfig = document.decode(Tree::ROOT)?;
     let at = document.at(Tree::ROOT);
     let paths = Paths::derive(base, &shell.uds_dir);
-    let mut names = Names::default();
+    let mut build = Build::default();
 
     translate::whole_file(&at, &shell);
     let [server] = shell.servers.as_slice() else {
@@ -126,49 +140,14 @@ fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Confi
     };
     let at_servers = at.key("servers");
     let at_server = at_servers.index(0);
-    let mut model =
-        Config { server: translate::server(&at, &shell, &at_server, server, &paths), ..Config::default() };
-
-    clusters(
-        &document,
-        &at.key("cluster_manager"),
-        &shell.cluster_manager,
-        large.clusters,
-        &mut names,
-        &mut model,
-    );
-
+    build.model.server = translate::server(&at, &shell, &at_server, server, &paths);
+    build.clusters(&document, &at.key("cluster_manager"), &shell.cluster_manager, large.clusters);
     let at_listeners = at_server.key("listeners");
-    for (index, listener) in server.listeners.iter().enumerate() {
-        let at = at_listeners.index(index);
-        for (chain, filter, table) in translate::inline_tables(listener) {
-            let at = at.key("filter_chains");
-            let at = at.index(chain);
-            let at = at.key("filters");
-            let at = at.index(filter);
-            router(&document, &at.key("config"), table, None, &mut names, &mut model.routers);
-        }
-    }
-    let at_routers = at_server.key("routers");
-    for (index, table) in server.routers.iter().enumerate() {
-        if table.router_config_name.is_empty() {
-            at_routers.index(index).warning("has no name, so nothing can use it");
-            continue;
-        }
-        let hidden = large.virtual_hosts.get(index).copied().flatten();
-        router(&document, &at_routers.index(index), table, hidden, &mut names, &mut model.routers);
-    }
-
-    let known: std::collections::HashSet<Name> =
-        model.routers.iter().map(|table| table.name.clone()).collect();
-    model.listeners = translate::listeners(
-        &at_listeners,
-        &server.listeners,
-        &|name| known.contains(name),
-        &paths,
-        &mut names,
-    );
-    Some((model, paths))
+    build.inline_routers(&document, &at_listeners, &server.listeners);
+    build.routers(&document, &at_server.key("routers"), &server.routers, &large.virtual_hosts);
+    build.listeners(&at_listeners, &server.listeners, &paths);
+    build.effective.base(shell);
+    Some((build, paths))
 }
 
 /// The arrays that can be long: their elements are decoded, translated and dropped one by one.
@@ -196,84 +175,160 @@ impl LargeArrays {
     }
 }
 
-fn clusters(
-    document: &Document<'_, '_>,
-    at: &At<'_>,
-    manager: &ClusterManager,
-    hidden: Option<NodeId>,
-    names: &mut Names,
-    model: &mut Config,
-) {
-    let shared = translate::Shared { tls: &manager.tls_context, own_pools: manager.cluster_pool_enable };
-    let given = hidden.is_some_and(|array| document.tree.elements(array).next().is_some())
-        || !manager.clusters.is_empty();
-    if !manager.clusters_configs.is_empty() {
-        let at = at.key("clusters_configs");
-        if given {
-            at.error("there can only be one of clusters and clusters_configs");
+impl Build {
+    fn clusters(
+        &mut self,
+        document: &Document<'_, '_>,
+        at: &At<'_>,
+        manager: &ClusterManager,
+        hidden: Option<NodeId>,
+    ) {
+        let shared = translate::Shared { tls: &manager.tls_context, own_pools: manager.cluster_pool_enable };
+        if !manager.clusters_configs.is_empty() {
+            let at = at.key("clusters_configs");
+            if has_elements(document, hidden) || !manager.clusters.is_empty() {
+                at.error("there can only be one of clusters and clusters_configs");
+                return;
+            }
+            each_file(&at, Path::new(&manager.clusters_configs), document.findings, |at, document| {
+                if let Some(given) = document.decode::<Cluster>(Tree::ROOT) {
+                    self.cluster(at, &given, &Source::Node(document.tree, Tree::ROOT), &shared);
+                }
+            });
             return;
         }
-        each_file(&at, Path::new(&manager.clusters_configs), document.findings, |at, document| {
-            if let Some(given) = document.decode::<Cluster>(Tree::ROOT) {
-                model.clusters.extend(translate::cluster(at, &given, &shared, names));
+        for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
+            if let Some(given) = document.decode::<Cluster>(node) {
+                self.cluster(&document.at(node), &given, &Source::Node(document.tree, node), &shared);
             }
-        });
-        return;
-    }
-    for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
-        if let Some(given) = document.decode::<Cluster>(node) {
-            model.clusters.extend(translate::cluster(&document.at(node), &given, &shared, names));
+        }
+        let at = at.key("clusters");
+        for (index, given) in manager.clusters.iter().enumerate() {
+            self.cluster(&at.index(index), given, &Source::Typed(given), &shared);
         }
     }
-    let at = at.key("clusters");
-    for (index, given) in manager.clusters.iter().enumerate() {
-        model.clusters.extend(translate::cluster(&at.index(index), given, &shared, names));
+
+    fn cluster(
+        &mut self,
+        at: &At<'_>,
+        given: &Cluster,
+        source: &Source<'_, '_, Cluster>,
+        shared: &translate::Shared<'_>,
+    ) {
+        if let Some(spec) = translate::cluster(at, given, shared, &mut self.names) {
+            self.effective.cluster(&spec.name, source);
+            self.model.clusters.push(spec);
+        }
+    }
+
+    /// The route tables that listeners carry, in an older place for them.
+    fn inline_routers(&mut self, document: &Document<'_, '_>, at: &At<'_>, listeners: &[Listener]) {
+        for (index, listener) in listeners.iter().enumerate() {
+            let at = at.index(index);
+            for (chain, filter, table) in translate::inline_tables(listener) {
+                let at = at.key("filter_chains");
+                let at = at.index(chain);
+                let at = at.key("filters");
+                let at = at.index(filter);
+                self.router(document, &at.key("config"), table, None);
+            }
+        }
+    }
+
+    fn routers(
+        &mut self,
+        document: &Document<'_, '_>,
+        at: &At<'_>,
+        tables: &[RouterConfiguration],
+        hidden: &[Option<NodeId>],
+    ) {
+        for (index, table) in tables.iter().enumerate() {
+            let at = at.index(index);
+            if table.router_config_name.is_empty() {
+                at.warning("has no name, so nothing can use it");
+            } else {
+                self.router(document, &at, table, hidden.get(index).copied().flatten());
+            }
+        }
+    }
+
+    fn router(
+        &mut self,
+        document: &Document<'_, '_>,
+        at: &At<'_>,
+        table: &RouterConfiguration,
+        hidden: Option<NodeId>,
+    ) {
+        let mut hosts = Hosts::default();
+        if !table.router_configs.is_empty() {
+            let at = at.key("router_configs");
+            if has_elements(document, hidden) || !table.virtual_hosts.is_empty() {
+                at.error("there can only be one of virtual_hosts and router_configs");
+                return;
+            }
+            each_file(&at, Path::new(&table.router_configs), document.findings, |at, document| {
+                if let Some(given) = document.decode::<VirtualHost>(Tree::ROOT) {
+                    self.virtual_host(at, &given, &Source::Node(document.tree, Tree::ROOT), &mut hosts);
+                }
+            });
+        }
+        for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
+            if let Some(given) = document.decode::<VirtualHost>(node) {
+                self.virtual_host(&document.at(node), &given, &Source::Node(document.tree, node), &mut hosts);
+            }
+        }
+        let at_hosts = at.key("virtual_hosts");
+        for (index, given) in table.virtual_hosts.iter().enumerate() {
+            self.virtual_host(&at_hosts.index(index), given, &Source::Typed(given), &mut hosts);
+        }
+        if hosts.specs.is_empty() {
+            at_hosts.warning("no virtual host: every request is answered 404");
+        }
+        let spec = translate::table(at, table, hosts.specs, &mut self.names);
+        self.effective.router(&spec.name, table, hosts.pieces);
+        match self.model.routers.iter_mut().find(|other| other.name == spec.name) {
+            Some(earlier) => {
+                at.warning(format!("replaces the earlier router {:?}", &*spec.name));
+                *earlier = spec;
+            }
+            None => self.model.routers.push(spec),
+        }
+    }
+
+    fn virtual_host(
+        &mut self,
+        at: &At<'_>,
+        given: &VirtualHost,
+        source: &Source<'_, '_, VirtualHost>,
+        hosts: &mut Hosts,
+    ) {
+        hosts.specs.push(translate::virtual_host(at, given, &mut hosts.domains, &mut self.names));
+        hosts.pieces.push(self.effective.virtual_host(source));
+    }
+
+    fn listeners(&mut self, at: &At<'_>, listeners: &[Listener], paths: &Paths) {
+        let routers: HashSet<Name> = self.model.routers.iter().map(|table| table.name.clone()).collect();
+        let context = translate::ListenerContext { routers: &routers, paths };
+        let specs = translate::listeners(at, listeners, &context, &mut self.names);
+        for (index, spec) in specs {
+            if let Some(given) = listeners.get(index) {
+                self.effective.listener(given, &spec);
+            }
+            self.model.listeners.push(spec);
+        }
     }
 }
 
-fn router(
-    document: &Document<'_, '_>,
-    at: &At<'_>,
-    table: &RouterConfiguration,
-    hidden: Option<NodeId>,
-    names: &mut Names,
-    routers: &mut Vec<RouterSpec>,
-) {
-    let mut spec = translate::table(at, table, names);
-    let mut domains = Domains::default();
-    let given = hidden.is_some_and(|array| document.tree.elements(array).next().is_some())
-        || !table.virtual_hosts.is_empty();
-    if !table.router_configs.is_empty() {
-        let at = at.key("router_configs");
-        if given {
-            at.error("there can only be one of virtual_hosts and router_configs");
-            return;
-        }
-        each_file(&at, Path::new(&table.router_configs), document.findings, |at, document| {
-            if let Some(host) = document.decode::<VirtualHost>(Tree::ROOT) {
-                spec.virtual_hosts.push(translate::virtual_host(at, &host, &mut domains, names));
-            }
-        });
-    }
-    for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
-        if let Some(host) = document.decode::<VirtualHost>(node) {
-            spec.virtual_hosts.push(translate::virtual_host(&document.at(node), &host, &mut domains, names));
-        }
-    }
-    let at_hosts = at.key("virtual_hosts");
-    for (index, host) in table.virtual_hosts.iter().enumerate() {
-        spec.virtual_hosts.push(translate::virtual_host(&at_hosts.index(index), host, &mut domains, names));
-    }
-    if spec.virtual_hosts.is_empty() {
-        at_hosts.warning("no virtual host: every request is answered 404");
-    }
-    match routers.iter_mut().find(|other| other.name == spec.name) {
-        Some(earlier) => {
-            at.warning(format!("replaces the earlier router {:?}", &*spec.name));
-            *earlier = spec;
-        }
-        None => routers.push(spec),
-    }
+/// The virtual hosts of one table so far.
+#[derive(Default)]
+struct Hosts {
+    specs: Vec<VirtualHostSpec>,
+    pieces: Vec<HostPiece>,
+    domains: Domains,
+}
+
+fn has_elements(document: &Document<'_, '_>, array: Option<NodeId>) -> bool {
+    array.is_some_and(|array| document.tree.elements(array).next().is_some())
 }
 
 /// Reads each `.json` file of a folder, in the order of their names; empty ones are skipped.

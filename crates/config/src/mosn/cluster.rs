@@ -279,7 +279,8 @@ pub struct SlowStart {
     #[serde(skip_serializing_if = "unset")]
     pub mode: String,
     /// How long a host is new.
-    pub slow_start_duration: GoDuration,
+    #[serde(skip_serializing_if = "unset")]
+    pub slow_start_duration: Option<GoDuration>,
     /// How the weight grows: 1 evenly. 0 or less counts as 1.
     #[serde(skip_serializing_if = "unset")]
     pub aggression: f64,

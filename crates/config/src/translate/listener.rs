@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Names;
@@ -7,7 +7,8 @@ use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{
-    AccessLogSpec, ChainMatch, FilterChainSpec, ListenerAddress, ListenerSpec, NetworkFilterSpec, OriginalDst,
+    AccessLogSpec, ChainMatch, FilterChainSpec, ListenerAddress, ListenerSpec, Name, NetworkFilterSpec,
+    OriginalDst,
 };
 use crate::mosn::{
     AccessLog, Filter, FilterChain, Listener, ListenerFilterConfig, NetworkConfig, NetworkFilter,
@@ -17,39 +18,40 @@ use crate::paths::Paths;
 use crate::problem::Severity;
 use crate::value::{listener_address, log_output};
 
-/// All listeners; `routers` says which route tables there are.
+/// What listeners are checked against.
+pub(crate) struct ListenerContext<'c> {
+    /// The names of the route tables there are.
+    pub(crate) routers: &'c HashSet<Name>,
+    pub(crate) paths: &'c Paths,
+}
+
+/// All listeners, each with its place in the list.
 pub(crate) fn listeners(
     at: &At<'_>,
     listeners: &[Listener],
-    routers: &dyn Fn(&str) -> bool,
-    paths: &Paths,
+    context: &ListenerContext<'_>,
     names: &mut Names,
-) -> Vec<ListenerSpec> {
-    let mut specs: Vec<ListenerSpec> = Vec::with_capacity(listeners.len());
-    let mut index_of: HashMap<crate::model::Name, usize> = HashMap::new();
+) -> Vec<(usize, ListenerSpec)> {
+    let mut specs: Vec<(usize, ListenerSpec)> = Vec::with_capacity(listeners.len());
     for (index, given) in listeners.iter().enumerate() {
         let at = at.index(index);
-        let Some(spec) = listener(&at, given, routers, paths, names) else { continue };
-        let twin = specs.iter().find(|other| {
+        let Some(spec) = listener(&at, given, context, names) else { continue };
+        let twin = specs.iter().map(|(_, other)| other).find(|other| {
             other.bind && spec.bind && other.address == spec.address && other.name != spec.name
         });
         if let Some(twin) = twin {
             at.key("address").error(format!("listener {:?} binds {} already", &*twin.name, spec.address));
         }
-        match index_of.get(&spec.name) {
-            Some(&earlier) if specs.get(earlier).is_some_and(|other| other.address == spec.address) => {
+        match specs.iter_mut().find(|(_, other)| other.name == spec.name) {
+            Some(earlier) if earlier.1.address == spec.address => {
                 at.key("name").warning(format!("replaces the earlier listener {:?}", &*spec.name));
-                if let Some(slot) = specs.get_mut(earlier) {
-                    *slot = spec;
-                }
+                *earlier = (index, spec);
             }
-            Some(_) => at
-                .key("name")
-                .error(format!("there is a listener {:?} already, at another address", &*spec.name)),
-            None => {
-                index_of.insert(spec.name.clone(), specs.len());
-                specs.push(spec);
+            Some(_) => {
+                let message = format!("there is a listener {:?} already, at another address", &*spec.name);
+                at.key("name").error(message);
             }
+            None => specs.push((index, spec)),
         }
     }
     specs
@@ -72,8 +74,7 @@ pub(crate) fn inline_tables(
 fn listener(
     at: &At<'_>,
     listener: &Listener,
-    routers: &dyn Fn(&str) -> bool,
-    paths: &Paths,
+    context: &ListenerContext<'_>,
     names: &mut Names,
 ) -> Option<ListenerSpec> {
     let address = address(at, listener);
@@ -91,11 +92,12 @@ fn listener(
     stream_filters(&at.key("stream_filters"), &listener.stream_filters);
     let at_logs = at.key("access_logs");
     let logs = listener.access_logs.iter().enumerate();
-    let access_logs = logs.map(|(index, log)| access_log(&at_logs.index(index), log, &name, paths)).collect();
+    let access_logs =
+        logs.map(|(index, log)| access_log(&at_logs.index(index), log, &name, context.paths)).collect();
     let chain = match listener.filter_chains.as_slice() {
         [chain] => {
             let at = at.key("filter_chains");
-            filter_chain(&at.index(0), chain, routers, names)
+            filter_chain(&at.index(0), chain, context, names)
         }
         chains => {
             at.key("filter_chains")
@@ -254,7 +256,7 @@ fn stream_filters(at: &At<'_>, filters: &[Filter<StreamConfig>]) {
 fn filter_chain(
     at: &At<'_>,
     chain: &FilterChain,
-    routers: &dyn Fn(&str) -> bool,
+    context: &ListenerContext<'_>,
     names: &mut Names,
 ) -> Option<FilterChainSpec> {
     let single = chain.tls_context.as_ref().filter(|tls| **tls != Default::default());
@@ -277,7 +279,7 @@ fn filter_chain(
             wrong = true;
             continue;
         }
-        match network_filter(&at, filter, routers, names) {
+        match network_filter(&at, filter, context, names) {
             Network::Built(_) if chosen.is_some() => {
                 at.warning("has no effect: the filter before it takes every connection");
             }
@@ -303,11 +305,11 @@ enum Network {
 fn network_filter(
     at: &At<'_>,
     filter: &NetworkFilter,
-    routers: &dyn Fn(&str) -> bool,
+    context: &ListenerContext<'_>,
     names: &mut Names,
 ) -> Network {
     match &filter.config {
-        NetworkConfig::Proxy(config) => match proxy(&at.key("config"), config, routers, names) {
+        NetworkConfig::Proxy(config) => match proxy(&at.key("config"), config, context.routers, names) {
             Some(spec) => Network::Built(Box::new(NetworkFilterSpec::Proxy(spec))),
             None => Network::Wrong,
         },

@@ -12,7 +12,7 @@ mod server;
 
 pub(crate) use cluster::{Shared, cluster};
 pub(crate) use features::whole_file;
-pub(crate) use listener::{inline_tables, listeners};
+pub(crate) use listener::{ListenerContext, inline_tables, listeners};
 pub(crate) use names::Names;
 pub(crate) use router::{Domains, table, virtual_host};
 pub(crate) use server::server;

@@ -1,10 +1,12 @@
+use std::collections::HashSet;
+
 use mosn_core::Protocol;
 
 use super::Names;
 use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{DownstreamProtocols, HttpLimits, ProxySpec, RouterSource};
+use crate::model::{DownstreamProtocols, HttpLimits, Name, ProxySpec, RouterSource};
 use crate::mosn::{ExtendConfig, Http1Settings, Http2Settings, ProxyConfig};
 use crate::problem::Severity;
 use crate::value::GoDuration;
@@ -15,7 +17,7 @@ const PROTOCOLS: [&str; 7] = ["Http1", "Http2", "bolt", "boltv2", "dubbo", "dubb
 pub(super) fn proxy(
     at: &At<'_>,
     config: &ProxyConfig,
-    routers: &dyn Fn(&str) -> bool,
+    routers: &HashSet<Name>,
     names: &mut Names,
 ) -> Option<ProxySpec> {
     let extend = config.extend_config.as_ref();
@@ -23,7 +25,7 @@ pub(super) fn proxy(
     let at_router = at.key("router_config_name");
     if config.router_config_name.is_empty() {
         at_router.warning("names no router: every request is answered 404");
-    } else if !routers(&config.router_config_name) {
+    } else if !routers.contains(config.router_config_name.as_str()) {
         at_router.warning(format!(
             "there is no router {:?}: requests are answered 404 until there is",
             config.router_config_name

@@ -11,11 +11,16 @@ use crate::document::At;
 use crate::model::{FilterConfigs, Name, RouterSpec, VirtualHostSpec};
 use crate::mosn::{RouterConfiguration, VirtualHost};
 
-/// A route table without its virtual hosts.
-pub(crate) fn table(at: &At<'_>, config: &RouterConfiguration, names: &mut Names) -> RouterSpec {
+/// A route table with the given virtual hosts.
+pub(crate) fn table(
+    at: &At<'_>,
+    config: &RouterConfiguration,
+    virtual_hosts: Vec<VirtualHostSpec>,
+    names: &mut Names,
+) -> RouterSpec {
     RouterSpec {
         name: names.share(&config.router_config_name),
-        virtual_hosts: Vec::new(),
+        virtual_hosts,
         headers: mutations(at, &lists!(config), names),
     }
 }

@@ -1,0 +1,98 @@
+/// Many pieces of text, compressed a block at a time, to be read again one by one.
+///
+/// A configuration of 20 MB repeats itself so much that little over a tenth of it stays in memory.
+#[derive(Debug, Default)]
+pub(super) struct Archive {
+    blocks: Vec<Block>,
+    /// The text of the block that is still growing.
+    open: String,
+}
+
+#[derive(Debug)]
+struct Block {
+    compressed: Vec<u8>,
+    length: usize,
+}
+
+/// A piece of text in an [`Archive`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    block: u32,
+    start: u32,
+    length: u32,
+}
+
+/// Text that makes a block worth compressing.
+const BLOCK: usize = 128 * 1024;
+
+impl Archive {
+    /// Keeps the text that `write` appends.
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut String)) -> Piece {
+        let start = self.open.len();
+        write(&mut self.open);
+        let length = self.open.len() - start;
+        let piece = Piece { block: self.blocks.len() as u32, start: start as u32, length: length as u32 };
+        if self.open.len() >= BLOCK {
+            self.close();
+        }
+        piece
+    }
+
+    /// Compresses what is left; to be called after the last [`Archive::add`].
+    pub(super) fn close(&mut self) {
+        if !self.open.is_empty() {
+            let mut compressed = lz4_flex::block::compress(self.open.as_bytes());
+            compressed.shrink_to_fit();
+            self.blocks.push(Block { compressed, length: self.open.len() });
+            self.open = String::new();
+        }
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { archive: self, block: None, text: String::new() }
+    }
+}
+
+/// Reads pieces, best in the order in which they were added.
+pub(super) struct Reader<'a> {
+    archive: &'a Archive,
+    block: Option<u32>,
+    text: String,
+}
+
+impl Reader<'_> {
+    pub(super) fn get(&mut self, piece: Piece) -> &str {
+        if self.block != Some(piece.block) {
+            self.block = Some(piece.block);
+            self.text = match self.archive.blocks.get(piece.block as usize) {
+                // What was compressed here from text is text again.
+                Some(block) => lz4_flex::block::decompress(&block.compressed, block.length)
+                    .ok()
+                    .and_then(|bytes| String::from_utf8(bytes).ok())
+                    .unwrap_or_default(),
+                None => self.archive.open.clone(),
+            };
+        }
+        self.text.get(piece.start as usize..(piece.start + piece.length) as usize).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_come_back_whichever_block_they_are_in() {
+        let mut archive = Archive::default();
+        let pieces: Vec<_> =
+            (0..2000).map(|n| archive.add(|out| out.push_str(&format!("{n}:{}", "x".repeat(n))))).collect();
+        archive.close();
+        assert!(archive.blocks.len() > 10);
+        let kept: usize = archive.blocks.iter().map(|block| block.compressed.len()).sum();
+        assert!(kept < 200_000, "{kept}");
+        let mut reader = archive.reader();
+        for (n, &piece) in pieces.iter().enumerate().rev() {
+            assert_eq!(reader.get(piece), format!("{n}:{}", "x".repeat(n)));
+        }
+    }
+}
