@@ -21,9 +21,9 @@ use crate::{
     condition::{Conditions, Field, HeaderCondition, ValueCondition},
     domains::{Domains, Refused},
     mutation::Mutations,
-    path,
+    path, pattern,
     rewrite::{HostRewrite, PathRewrite, Rewrite},
-    route::PathRule,
+    route::{Finder, PathRule},
     timeouts::DEFAULT_TIMEOUT,
 };
 
@@ -91,14 +91,12 @@ impl Builder<'_> {
         if let Some(regex) = self.regexes.get(pattern) {
             return Some(regex.clone());
         }
-        match Regex::new(pattern) {
+        match pattern::compile(pattern) {
             Ok(regex) => {
                 self.regexes.insert(pattern.clone(), regex.clone());
                 Some(regex)
             }
-            Err(error) => {
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(reason) => {
                 self.problems.push(Problem::BadRegex { field, pattern: pattern.clone(), reason });
                 None
             }
@@ -130,6 +128,7 @@ impl Builder<'_> {
         self.place.route = None;
         VirtualHost {
             name: self.share(&spec.name),
+            finder: Finder::of(&routes),
             routes: routes.into_boxed_slice(),
             mutations,
             filter_config: spec.filter_config.clone(),
@@ -184,8 +183,8 @@ impl Builder<'_> {
             }
             ValueMatchSpec::NonEmpty => ValueCondition::NonEmpty,
         };
-        let name = self.share(&spec.name);
-        Some(HeaderCondition { field: Field::new(&name), value })
+        let name = self.share(&spec.name.to_ascii_lowercase().into());
+        Some(HeaderCondition { field: Field::new(name), value })
     }
 
     fn action(&mut self, spec: &ActionSpec, path: &PathMatchSpec) -> Option<Action> {

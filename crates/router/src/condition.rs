@@ -55,13 +55,14 @@ impl HeaderCondition {
 }
 
 impl Field {
-    pub(crate) fn new(name: &Name) -> Self {
-        match name.to_ascii_lowercase().as_str() {
+    /// `name` in lower case.
+    pub(crate) fn new(name: Name) -> Self {
+        match &*name {
             "host" | ":authority" => Self::Authority,
             ":method" => Self::Method,
             ":path" => Self::Path,
             ":scheme" => Self::Scheme,
-            _ => Self::Header(name.clone()),
+            _ => Self::Header(name),
         }
     }
 

@@ -16,6 +16,11 @@ pub(crate) fn eq(path: &[u8], text: &str) -> bool {
     }
 }
 
+/// One text for all that are [`eq`].
+pub(crate) fn text(text: &str) -> String {
+    text.chars().map(fold).collect()
+}
+
 /// Hashes so that what is [`eq`] has the same hash.
 pub(crate) fn hash(path: &[u8], hasher: &mut impl Hasher) {
     let mut block = Block { bytes: [0; 64], len: 0 };

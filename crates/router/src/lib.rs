@@ -14,12 +14,15 @@ mod condition;
 mod domains;
 mod error;
 mod fold;
+mod index;
 mod mutation;
 mod path;
+mod pattern;
 mod redirect;
 mod rewrite;
 mod route;
 mod router;
+mod sieve;
 mod timeouts;
 mod variables;
 

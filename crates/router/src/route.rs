@@ -2,7 +2,14 @@ use mosn_config::model::{FilterConfigs, Name};
 use mosn_core::RequestHead;
 use regex::bytes::Regex;
 
-use crate::{Action, condition::Conditions, fold, mutation::Mutations};
+use crate::{
+    Action,
+    condition::Conditions,
+    fold,
+    index::Index,
+    mutation::Mutations,
+    sieve::{Mesh, Sieve},
+};
 
 /// A set of domains and their routes.
 #[derive(Debug)]
@@ -10,9 +17,20 @@ pub struct VirtualHost {
     /// For logs only; not necessarily unique.
     pub name: Name,
     pub(crate) routes: Box<[Route]>,
+    pub(crate) finder: Finder,
     pub(crate) mutations: Option<Box<Mutations>>,
     pub(crate) filter_config: FilterConfigs,
 }
+
+/// How the first route that matches is found.
+#[derive(Debug)]
+pub(crate) enum Finder {
+    Sieve(Sieve),
+    Index(Box<Index>),
+}
+
+/// Below this many routes a sieve costs less than an index, in memory and mostly in time.
+const FEWEST_INDEXED: usize = 17;
 
 /// One route: what requests it takes and what it does with them.
 #[derive(Debug)]
@@ -46,9 +64,33 @@ impl VirtualHost {
         &self.routes
     }
 
-    /// The first route that takes the request, found the obvious way.
+    /// The first route that takes the request; `path` is the canonical one.
+    pub(crate) fn find(&self, path: &[u8], head: &RequestHead) -> Option<&Route> {
+        match &self.finder {
+            Finder::Index(index) => index.find(&self.routes, path, head),
+            Finder::Sieve(sieve) => {
+                let ascii = path.is_ascii();
+                let candidates =
+                    sieve.iter().zip(&self.routes).filter(|(mesh, _)| mesh.lets_through(path, ascii));
+                candidates.map(|(_, route)| route).find(|route| route.matches(path, head))
+            }
+        }
+    }
+
+    /// The same, by asking all.
+    #[cfg(test)]
     pub(crate) fn find_linear(&self, path: &[u8], head: &RequestHead) -> Option<&Route> {
         self.routes.iter().find(|route| route.matches(path, head))
+    }
+}
+
+impl Finder {
+    pub(crate) fn of(routes: &[Route]) -> Self {
+        if routes.len() < FEWEST_INDEXED {
+            Self::Sieve(routes.iter().map(Mesh::of).collect())
+        } else {
+            Self::Index(Box::new(Index::of(routes)))
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Router {
         let virtual_host = &self.virtual_hosts[self.domains.find(&head.authority)? as usize];
         let mut buffer = Buffer::new();
         let path = path::canonical(head.path_only(), &mut buffer).path;
-        let route = virtual_host.find_linear(path, head)?;
+        let route = virtual_host.find(path, head)?;
         Some(RouteMatch { router: self, virtual_host, route })
     }
 }

@@ -1,0 +1,145 @@
+//! How long a request takes to find its route.
+
+use std::{hint::black_box, time::Duration};
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::Method;
+use mosn_config::model::{
+    ActionSpec, ClusterChoiceSpec, ForwardSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec,
+    RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
+};
+use mosn_core::{BodyLength, FieldList, Headers, RequestHead, Scheme};
+use mosn_router::Router;
+
+fn route(path: PathMatchSpec, service: Option<&str>) -> RouteSpec {
+    let header =
+        |value: &str| HeaderMatchSpec { name: "service".into(), value: ValueMatchSpec::Exact(value.into()) };
+    let forward =
+        ForwardSpec { cluster: ClusterChoiceSpec::Named("cluster".into()), ..ForwardSpec::default() };
+    RouteSpec {
+        name: None,
+        matches: RouteMatchSpec { path, headers: service.map(header).into_iter().collect(), method: None },
+        action: ActionSpec::Forward(Box::new(forward)),
+        headers: HeaderMutationsSpec::default(),
+        filter_config: None,
+    }
+}
+
+fn router(hosts: Vec<(String, Vec<RouteSpec>)>) -> Router {
+    let virtual_hosts = hosts.into_iter().map(|(domain, routes)| VirtualHostSpec {
+        name: domain.as_str().into(),
+        domains: vec![domain.into()],
+        routes,
+        ..VirtualHostSpec::default()
+    });
+    let spec = RouterSpec { virtual_hosts: virtual_hosts.collect(), ..RouterSpec::default() };
+    Router::build(&spec, |_| false).unwrap()
+}
+
+/// A request as a browser might send it, with `extra` as its last field.
+fn head(authority: &str, path: &str, extra: (&str, &str)) -> RequestHead {
+    let fields = [
+        ("Host", authority),
+        ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("Accept", "*/*"),
+        ("Accept-Language", "en"),
+        ("Accept-Encoding", "gzip"),
+        ("Cookie", "a=b"),
+        extra,
+    ];
+    let mut block = Vec::new();
+    let mut ranges = Vec::new();
+    for (name, value) in fields {
+        let at = block.len();
+        block.extend_from_slice(name.as_bytes());
+        block.extend_from_slice(value.as_bytes());
+        ranges.push(((at, name.len()), (at + name.len(), value.len())));
+    }
+    let mut list = FieldList::with_block(block.into(), ranges.len());
+    for (name, value) in ranges {
+        list.push_range(name, value);
+    }
+    RequestHead {
+        method: Method::GET,
+        scheme: Scheme::Http,
+        authority: Bytes::copy_from_slice(authority.as_bytes()),
+        path: Bytes::copy_from_slice(path.as_bytes()),
+        headers: Headers::List(list),
+        body: BodyLength::Empty,
+        upgrade: None,
+        expects_continue: false,
+    }
+}
+
+/// Every request in turn. Their routes come in no order that the caches could foresee, while the
+/// heads lie one after the other: a head has just been parsed when its route is looked for.
+fn run(c: &mut Criterion, name: &str, router: &Router, count: usize, head: impl Fn(usize) -> RequestHead) {
+    let heads: Vec<_> = (0..count).map(|n| head(n * 7919 % count)).collect();
+    for head in &heads {
+        assert!(router.find(head).is_some(), "{head:?}");
+    }
+    let mut at = 0;
+    c.bench_function(name, |b| {
+        b.iter(|| {
+            at = (at + 1) % heads.len();
+            black_box(router.find(black_box(&heads[at])).is_some())
+        });
+    });
+}
+
+fn find(c: &mut Criterion) {
+    let exact = |text: String| route(PathMatchSpec::Exact(text.into()), None);
+    let prefix = |text: String| route(PathMatchSpec::Prefix(text.into()), None);
+    let regex = |text: String| route(PathMatchSpec::Regex(text.into()), None);
+
+    let hosts = (0..10_000).map(|host| {
+        let routes = (0..10).map(|n| prefix(format!("/api/service{host}/resource{n}/")));
+        (format!("service{host}.example.com"), routes.collect())
+    });
+    let table = router(hosts.collect());
+    run(c, "10,000 virtual hosts x 10 prefixes", &table, 10_000, |n| {
+        let path = format!("/api/service{n}/resource{}/item?id=1", n / 7 % 10);
+        head(&format!("service{n}.example.com"), &path, ("x", ""))
+    });
+    drop(table);
+
+    let path = |n: usize| format!("/api/v1/resource{n}/list");
+    let table = router(vec![("*".to_owned(), (0..10_000).map(|n| exact(path(n))).collect())]);
+    run(c, "10,000 exact paths", &table, 10_000, |n| head("a.com", &format!("{}?id=1", path(n)), ("x", "")));
+
+    let service = |n: usize| format!("com.example.service.Name{n}:1.0");
+    let services = (0..10_000).map(|n| route(PathMatchSpec::Any, Some(&service(n))));
+    let table = router(vec![("*".to_owned(), services.collect())]);
+    run(c, "10,000 exact services", &table, 10_000, |n| head("a.com", "/", ("service", &service(n))));
+
+    let prefixes = (0..1_000).map(|n| prefix(format!("/api/v1/resource{n}/")));
+    let table = router(vec![("*".to_owned(), prefixes.collect())]);
+    run(c, "1,000 prefixes", &table, 1_000, |n| head("a.com", &path(n), ("x", "")));
+
+    let pattern = |n: usize| format!("^/api/v[0-9]+/resource{n}/[^/]+$");
+    let table = router(vec![("*".to_owned(), (0..100).map(|n| regex(pattern(n))).collect())]);
+    run(c, "100 regular expressions", &table, 100, |n| head("a.com", &path(n), ("x", "")));
+    let set = regex::bytes::RegexSet::new((0..100).map(pattern)).unwrap();
+    let paths: Vec<_> = (0..100).map(path).collect();
+    let mut at = 0;
+    c.bench_function("100 regular expressions, RegexSet alone", |b| {
+        b.iter(|| {
+            at = (at + 1) % paths.len();
+            black_box(set.matches(black_box(paths[at].as_bytes())).iter().next())
+        });
+    });
+
+    for count in [1, 8, 16, 24, 32, 48, 64] {
+        let routes = (0..count).map(|n| prefix(format!("/api/v1/resource{n}/")));
+        let table = router(vec![("*".to_owned(), routes.collect())]);
+        run(c, &format!("{count} prefixes"), &table, count, |n| head("a.com", &path(n), ("x", "")));
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));
+    targets = find
+}
+criterion_main!(benches);

@@ -1,0 +1,190 @@
+//! Finding the first route that matches without asking them all.
+
+mod keys;
+mod prefixes;
+mod regexes;
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher},
+    ops::Range,
+};
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use mosn_config::model::Name;
+use mosn_core::RequestHead;
+
+use self::{
+    keys::{Keys, Place, wanted},
+    prefixes::Prefixes,
+    regexes::Regexes,
+};
+use crate::{Route, condition::Field, fold, route::PathRule};
+
+/// Where each route of a virtual host can be found. Every route is in exactly one place, under
+/// something that a request must have for the route to match; what else it asks for is checked
+/// when it is found there. The first match in configuration order is the first of all places'.
+#[derive(Debug)]
+pub(crate) struct Index {
+    hasher: RandomState,
+    /// The lists that the places refer to, each ascending.
+    lists: Box<[u32]>,
+    /// By path, case aside.
+    exact: HashTable<List>,
+    prefixes: Prefixes,
+    /// By value, for each header that routes want to have a certain one.
+    headers: Box<[(Field, HashTable<List>)]>,
+    regexes: Regexes,
+    /// Those that nothing leads to.
+    rest: Box<[u32]>,
+}
+
+/// A range of [`Index::lists`], not empty.
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    start: u32,
+    end: u32,
+}
+
+impl List {
+    fn add(lists: &mut Vec<u32>, ids: &[u32]) -> Self {
+        let start = lists.len() as u32;
+        lists.extend_from_slice(ids);
+        Self { start, end: lists.len() as u32 }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl Index {
+    pub(crate) fn of(routes: &[Route]) -> Self {
+        let hasher = RandomState::new();
+        let keys = Keys::of(routes);
+        let mut exact: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut prefixes: HashMap<Name, Vec<u32>> = HashMap::new();
+        let mut headers: Vec<HashMap<Name, Vec<u32>>> = vec![HashMap::new(); keys.fields().len()];
+        let (mut regexes, mut rest) = (Vec::new(), Vec::new());
+        for (id, route) in (0..).zip(routes) {
+            match keys.place(route) {
+                Place::Exact(text) => exact.entry(fold::text(text)).or_default().push(id),
+                Place::Prefix(prefix) => prefixes.entry(prefix.clone()).or_default().push(id),
+                Place::Header(field, value) => headers[field].entry(value.clone()).or_default().push(id),
+                Place::Regex => regexes.push(id),
+                Place::Rest => rest.push(id),
+            }
+        }
+        let mut lists = Vec::with_capacity(routes.len());
+        let exact = table(exact.into_values(), &mut lists, |id| {
+            hash_path(&hasher, path_text(&routes[id as usize]).as_bytes())
+        });
+        let headers = keys.fields().iter().zip(headers).map(|(field, values)| {
+            let values = table(values.into_values(), &mut lists, |id| {
+                let value = wanted(&routes[id as usize], field).map_or(&b""[..], |value| value.as_bytes());
+                hasher.hash_one(value)
+            });
+            (field.clone(), values)
+        });
+        let headers = headers.collect();
+        Self {
+            exact,
+            headers,
+            prefixes: Prefixes::build(prefixes, routes, &mut lists),
+            regexes: Regexes::build(regexes, routes),
+            rest: rest.into_boxed_slice(),
+            lists: lists.into_boxed_slice(),
+            hasher,
+        }
+    }
+
+    /// What a scan would find. `path` is the canonical one.
+    pub(crate) fn find<'r>(&self, routes: &'r [Route], path: &[u8], head: &RequestHead) -> Option<&'r Route> {
+        let mut search = Search { routes, head, path, best: routes.len() as u32 };
+        if !path.is_empty() {
+            self.exact(&mut search);
+            self.prefixes.find(&self.lists, &mut search);
+        }
+        for (field, values) in &self.headers {
+            self.header(field, values, &mut search);
+        }
+        search.first(&self.rest, Route::matches);
+        if !path.is_empty() {
+            self.regexes.find(&mut search);
+        }
+        routes.get(search.best as usize)
+    }
+
+    fn exact(&self, search: &mut Search<'_>) {
+        if self.exact.is_empty() {
+            return;
+        }
+        let found = self.exact.find(hash_path(&self.hasher, search.path), |list| {
+            let first = self.lists[list.start as usize];
+            fold::eq(search.path, path_text(&search.routes[first as usize]))
+        });
+        if let Some(list) = found {
+            search.first(&self.lists[list.range()], |route, _, head| route.conditions_hold(head));
+        }
+    }
+
+    fn header(&self, field: &Field, values: &HashTable<List>, search: &mut Search<'_>) {
+        let Some(value) = field.get(search.head) else { return };
+        let found = values.find(self.hasher.hash_one(value), |list| {
+            let first = self.lists[list.start as usize];
+            wanted(&search.routes[first as usize], field).is_some_and(|wanted| wanted.as_bytes() == value)
+        });
+        if let Some(list) = found {
+            search.first(&self.lists[list.range()], Route::matches);
+        }
+    }
+}
+
+/// A search and its best answer so far.
+struct Search<'a> {
+    routes: &'a [Route],
+    head: &'a RequestHead,
+    path: &'a [u8],
+    /// What is found later must come before this.
+    best: u32,
+}
+
+impl Search<'_> {
+    /// The first of `ids`, which ascend, that `matches`, if it comes before the best.
+    fn first(&mut self, ids: &[u32], matches: impl Fn(&Route, &[u8], &RequestHead) -> bool) {
+        let before = ids.iter().take_while(|&&id| id < self.best);
+        let found = before.copied().find(|&id| matches(&self.routes[id as usize], self.path, self.head));
+        self.best = found.unwrap_or(self.best);
+    }
+}
+
+/// A table of lists, found by the hash of any of their routes.
+fn table(
+    lists: impl ExactSizeIterator<Item = Vec<u32>>,
+    all: &mut Vec<u32>,
+    hash: impl Fn(u32) -> u64,
+) -> HashTable<List> {
+    let mut table = HashTable::with_capacity(lists.len());
+    for ids in lists {
+        let list = List::add(all, &ids);
+        table.insert_unique(hash(ids[0]), list, |list| hash(all[list.start as usize]));
+    }
+    table
+}
+
+fn path_text(route: &Route) -> &str {
+    match &route.path {
+        PathRule::Exact(text) | PathRule::Prefix(text) => text,
+        PathRule::Any | PathRule::Regex(_) => "",
+    }
+}
+
+fn hash_path(hasher: &RandomState, path: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    fold::hash(path, &mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;
