@@ -34,7 +34,7 @@ fn router(hosts: Vec<(String, Vec<RouteSpec>)>) -> Router {
         ..VirtualHostSpec::default()
     });
     let spec = RouterSpec { virtual_hosts: virtual_hosts.collect(), ..RouterSpec::default() };
-    Router::build(&spec, |_| false).unwrap()
+    Router::build(&spec, |_| false).expect("a valid router")
 }
 
 /// A request as a browser might send it, with `extra` as its last field.
@@ -120,7 +120,7 @@ fn find(c: &mut Criterion) {
     let pattern = |n: usize| format!("^/api/v[0-9]+/resource{n}/[^/]+$");
     let table = router(vec![("*".to_owned(), (0..100).map(|n| regex(pattern(n))).collect())]);
     run(c, "100 regular expressions", &table, 100, |n| head("a.com", &path(n), ("x", "")));
-    let set = regex::bytes::RegexSet::new((0..100).map(pattern)).unwrap();
+    let set = regex::bytes::RegexSet::new((0..100).map(pattern)).expect("valid patterns");
     let paths: Vec<_> = (0..100).map(path).collect();
     let mut at = 0;
     c.bench_function("100 regular expressions, RegexSet alone", |b| {

@@ -93,3 +93,6 @@ impl RouteMatch<'_> {
             .filter_map(|mutations| mutations.as_deref())
     }
 }
+
+#[cfg(test)]
+mod tests;
