@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use mosn_admin::{Dump, DumpError, DumpQuery, Features};
-use mosn_config::{Loaded, model::LogLevel};
+use mosn_config::{EffectiveConfig, Loaded, model::LogLevel};
 use mosn_server::{Exit, ProcessOptions};
 
 use crate::{check, cli::StartArgs, version};
@@ -28,8 +28,8 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
 }
 
 /// Runs the process and turns its end into an exit code.
-pub(crate) fn serve(loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
-    let dump = dump(&loaded);
+pub(crate) fn serve(mut loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
+    let dump = dump(std::mem::take(&mut loaded.effective));
     match mosn_server::run(loaded, options, dump, ready) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::DrainTimeout) => ExitCode::from(4),
@@ -46,9 +46,24 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// What `config_dump` answers.
-fn dump(loaded: &Loaded) -> Dump {
-    let _ = loaded;
-    Arc::new(|_: DumpQuery| Err(DumpError("no dump".into())))
+fn dump(effective: EffectiveConfig) -> Dump {
+    Arc::new(move |query| {
+        let query = match query {
+            DumpQuery::All => String::new(),
+            DumpQuery::MosnConfig => "mosnconfig".into(),
+            DumpQuery::AllRouters => "allrouters".into(),
+            DumpQuery::AllClusters => "allclusters".into(),
+            DumpQuery::AllListeners => "alllisteners".into(),
+            DumpQuery::Router(name) => format!("router={}", escape(&name)),
+            DumpQuery::Cluster(name) => format!("cluster={}", escape(&name)),
+            DumpQuery::Listener(name) => format!("listener={}", escape(&name)),
+        };
+        effective.dump(&query).map_err(|error| DumpError(error.to_string()))
+    })
+}
+
+fn escape(name: &str) -> String {
+    name.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 /// `name=bool[,name=bool]` (configuration reference 9).

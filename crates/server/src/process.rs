@@ -156,6 +156,7 @@ impl Process {
             create_dir(folder)?;
         }
         let logs = mosn_telemetry::init(&model.server)?;
+        mosn_telemetry::install_panic_hook(&logs);
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
