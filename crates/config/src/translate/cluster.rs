@@ -68,6 +68,7 @@ pub(crate) fn cluster(
         mark: cluster.mark,
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
+        ..ClusterSpec::default()
     })
 }
 
@@ -110,7 +111,7 @@ fn balancer(at: &At<'_>, name: &str) -> BalancerKind {
                     crate::Severity::Warning,
                     format!("unknown load balancer {name:?} counts as LB_ROUNDROBIN"),
                     name,
-                    &BALANCERS,
+                    BALANCERS,
                 );
             }
             BalancerKind::RoundRobin
