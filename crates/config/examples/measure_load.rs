@@ -26,6 +26,10 @@ fn main() -> ExitCode {
                 took.as_secs_f64(),
                 memory()
             );
+            // What is resident once the allocator has given back what only loading needed.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(std::hint::black_box(vec![0_u8; 1 << 16]));
+            println!("then {}", memory());
             ExitCode::SUCCESS
         }
         Err(problems) => {

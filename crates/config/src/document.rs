@@ -25,25 +25,41 @@ struct Inner {
     warnings: usize,
 }
 
+impl Inner {
+    fn count(&mut self, severity: Severity) -> &mut usize {
+        match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        }
+    }
+}
+
 impl Findings {
     pub(crate) fn new(strict: bool) -> Self {
         Self { strict, inner: RefCell::default() }
     }
 
-    /// Records a problem; whether there is room for another of its kind.
-    pub(crate) fn add(&self, problem: Problem) -> bool {
+    /// Records a problem, which is only worked out if there is room for it; whether there is room for
+    /// another of its kind.
+    pub(crate) fn add(&self, severity: Severity, problem: impl FnOnce() -> Problem) -> bool {
         let mut inner = self.inner.borrow_mut();
-        let count = match problem.severity {
-            Severity::Error => &mut inner.errors,
-            Severity::Warning => &mut inner.warnings,
-        };
+        let count = inner.count(severity);
         *count += 1;
-        let fits = *count <= MAX_PROBLEMS;
-        let more = *count < MAX_PROBLEMS;
-        if fits {
-            inner.problems.push(problem);
+        let count = *count;
+        if count <= MAX_PROBLEMS {
+            inner.problems.push(problem());
         }
-        more
+        count < MAX_PROBLEMS
+    }
+
+    /// Whether another problem would be listed.
+    fn has_room(&self, severity: Severity) -> bool {
+        *self.inner.borrow_mut().count(severity) < MAX_PROBLEMS
+    }
+
+    /// Counts problems that nothing more is known of.
+    fn add_unseen(&self, severity: Severity, number: usize) {
+        *self.inner.borrow_mut().count(severity) += number;
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -134,33 +150,32 @@ impl<'t, 'a> Document<'t, 'a> {
 
     fn report_notices(&self) {
         let (notices, more) = self.decoder.take_notices();
+        let unknown = if self.findings.strict { Severity::Error } else { Severity::Warning };
         for notice in notices {
             match notice {
                 Notice::UnknownKey { key, nearest } => {
-                    let severity = if self.findings.strict { Severity::Error } else { Severity::Warning };
-                    self.add(key, severity, "unknown key".to_owned(), nearest.map(str::to_owned));
+                    self.add(key, unknown, "unknown key".to_owned(), nearest.map(str::to_owned));
                 }
                 Notice::NoEffect { value } => {
                     self.add(value, Severity::Warning, "has no effect".to_owned(), None);
                 }
             }
         }
-        if more > 0 {
-            let message = format!("{more} more keys are unknown or have no effect");
-            self.add(Tree::ROOT, Severity::Warning, message, None);
-        }
+        self.findings.add_unseen(unknown, more);
     }
 
     fn add(&self, node: NodeId, severity: Severity, message: String, suggestion: Option<String>) -> bool {
-        let place = self.tree.place(node);
-        self.findings.add(Problem {
-            file: self.file.clone(),
-            path: self.tree.path(Tree::ROOT, node),
-            line: place.line,
-            column: place.column,
-            severity,
-            message,
-            suggestion,
+        self.findings.add(severity, || {
+            let place = self.tree.place(node);
+            Problem {
+                file: self.file.clone(),
+                path: self.tree.path(Tree::ROOT, node),
+                line: place.line,
+                column: place.column,
+                severity,
+                message,
+                suggestion,
+            }
         })
     }
 }
@@ -195,17 +210,22 @@ impl<'s> At<'s> {
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) {
-        self.report(Severity::Error, message.into(), None);
+        self.report(Severity::Error, message.into(), || None);
     }
 
     pub(crate) fn warning(&self, message: impl Into<String>) {
-        self.report(Severity::Warning, message.into(), None);
+        self.report(Severity::Warning, message.into(), || None);
     }
 
     /// A name that is not one of those there are.
-    pub(crate) fn unknown(&self, severity: Severity, message: impl Into<String>, name: &str, names: &[&str]) {
-        let suggestion = nearest(name, names.iter().copied()).map(str::to_owned);
-        self.report(severity, message.into(), suggestion);
+    pub(crate) fn unknown<'n>(
+        &self,
+        severity: Severity,
+        message: impl Into<String>,
+        name: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) {
+        self.report(severity, message.into(), || nearest(name, names).map(str::to_owned));
     }
 
     /// Whether this build has `feature`; if not, that is an error here.
@@ -217,7 +237,10 @@ impl<'s> At<'s> {
         built
     }
 
-    fn report(&self, severity: Severity, message: String, suggestion: Option<String>) {
+    fn report(&self, severity: Severity, message: String, suggestion: impl FnOnce() -> Option<String>) {
+        if !self.document.findings.has_room(severity) {
+            return self.document.findings.add_unseen(severity, 1);
+        }
         let mut steps = Vec::new();
         let mut at = Some(self);
         while let Some(here) = at {
@@ -257,17 +280,19 @@ impl<'s> At<'s> {
         if document.decoder.is_pruned(node) {
             return;
         }
-        let place = document.tree.place(node);
-        let mut path = document.tree.path(Tree::ROOT, node);
-        path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { &missing });
-        document.findings.add(Problem {
-            file: document.file.clone(),
-            path,
-            line: place.line,
-            column: place.column,
-            severity,
-            message,
-            suggestion,
+        document.findings.add(severity, || {
+            let place = document.tree.place(node);
+            let mut path = document.tree.path(Tree::ROOT, node);
+            path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { &missing });
+            Problem {
+                file: document.file.clone(),
+                path,
+                line: place.line,
+                column: place.column,
+                severity,
+                message,
+                suggestion: suggestion(),
+            }
         });
     }
 }

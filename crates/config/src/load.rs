@@ -105,7 +105,7 @@ fn with_tree<R>(
     then: impl FnOnce(&Tree<'_>) -> R,
 ) -> Option<R> {
     let refuse = |error| {
-        findings.add(syntax_problem(file.to_owned(), error));
+        findings.add(Severity::Error, || syntax_problem(file.to_owned(), error));
     };
     match format {
         Format::Json => parse_json(text).map_err(refuse).ok().map(|tree| then(&tree)),
@@ -351,7 +351,7 @@ fn each_file(
         let text = match read(&file) {
             Ok(text) => text,
             Err(problem) => {
-                findings.add(problem);
+                findings.add(Severity::Error, || problem);
                 continue;
             }
         };

@@ -1,4 +1,5 @@
 //! The configuration in effect, written out.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Whole configurations, in and out.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::Duration;

@@ -6,11 +6,13 @@ pub(super) struct Archive {
     blocks: Vec<Block>,
     /// The text of the block that is still growing.
     open: String,
+    /// Where blocks are compressed to, before each is kept in just the memory it needs.
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Block {
-    compressed: Vec<u8>,
+    compressed: Box<[u8]>,
     length: usize,
 }
 
@@ -39,13 +41,23 @@ impl Archive {
     }
 
     /// Compresses what is left; to be called after the last [`Archive::add`].
-    pub(super) fn close(&mut self) {
-        if !self.open.is_empty() {
-            let mut compressed = lz4_flex::block::compress(self.open.as_bytes());
-            compressed.shrink_to_fit();
-            self.blocks.push(Block { compressed, length: self.open.len() });
-            self.open = String::new();
+    pub(super) fn finish(&mut self) {
+        self.close();
+        self.open = String::new();
+        self.scratch = Vec::new();
+    }
+
+    fn close(&mut self) {
+        if self.open.is_empty() {
+            return;
         }
+        let most = lz4_flex::block::get_maximum_output_size(self.open.len());
+        self.scratch.resize(most.max(self.scratch.len()), 0);
+        // There is room for the worst case, so that this cannot fail.
+        let length = lz4_flex::block::compress_into(self.open.as_bytes(), &mut self.scratch).unwrap_or(0);
+        let compressed = self.scratch.get(..length).unwrap_or_default().into();
+        self.blocks.push(Block { compressed, length: self.open.len() });
+        self.open.clear();
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
@@ -86,7 +98,7 @@ mod tests {
         let mut archive = Archive::default();
         let pieces: Vec<_> =
             (0..2000).map(|n| archive.add(|out| out.push_str(&format!("{n}:{}", "x".repeat(n))))).collect();
-        archive.close();
+        archive.finish();
         assert!(archive.blocks.len() > 10);
         let kept: usize = archive.blocks.iter().map(|block| block.compressed.len()).sum();
         assert!(kept < 200_000, "{kept}");

@@ -96,7 +96,7 @@ impl Builder {
     }
 
     pub(crate) fn finish(mut self) -> EffectiveConfig {
-        self.config.archive.close();
+        self.config.archive.finish();
         self.config
     }
 }

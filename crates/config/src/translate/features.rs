@@ -79,7 +79,7 @@ fn extends(at: &At<'_>, config: &MosnConfig) {
                     crate::Severity::Warning,
                     format!("there is no extension of type {:?}; it is kept, but does nothing", extend.kind),
                     &extend.kind,
-                    ExtensionConfig::TYPES,
+                    ExtensionConfig::TYPES.iter().copied(),
                 );
             }
             _ => {}

@@ -130,7 +130,7 @@ fn address(at: &At<'_>, listener: &Listener) -> Option<ListenerAddress> {
             Severity::Error,
             format!("expected tcp, udp or unix, found {:?}", listener.network),
             &network,
-            &NETWORKS,
+            NETWORKS,
         );
         return None;
     }
@@ -195,7 +195,7 @@ fn original_dst(at: &At<'_>, listener: &Listener) -> Option<OriginalDst> {
                 Severity::Warning,
                 format!("{other:?} counts as off; there are \"redirect\" and \"tproxy\""),
                 other,
-                &["redirect", "tproxy"],
+                ["redirect", "tproxy"],
             );
             check_listener_filters(at, listener);
             return None;
@@ -237,7 +237,7 @@ fn registered<C: TypedConfig>(at: &At<'_>, filter: &Filter<C>, what: &str) -> bo
     let known = C::TYPES.contains(&filter.kind.as_str());
     if !known {
         let message = format!("there is no {what} of type {:?}", filter.kind);
-        at.key("type").unknown(Severity::Error, message, &filter.kind, C::TYPES);
+        at.key("type").unknown(Severity::Error, message, &filter.kind, C::TYPES.iter().copied());
     }
     known
 }

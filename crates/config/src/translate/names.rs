@@ -31,9 +31,9 @@ impl Names {
     }
 
     /// The cluster names, for a suggestion.
-    pub(crate) fn cluster_names(&self) -> Vec<&str> {
+    pub(crate) fn cluster_names(&self) -> impl Iterator<Item = &str> {
         // Comparing with very many would take longer than reading the file did.
-        self.clusters.iter().take(1000).map(|name| &**name).collect()
+        self.clusters.iter().take(1000).map(|name| &**name)
     }
 
     /// Why a regular expression is none.

@@ -93,7 +93,7 @@ pub(super) fn protocol(at: &At<'_>, name: &str) -> Option<Protocol> {
             protocol
         }
         None => {
-            at.unknown(Severity::Error, format!("unknown protocol {name:?}"), name, &PROTOCOLS);
+            at.unknown(Severity::Error, format!("unknown protocol {name:?}"), name, PROTOCOLS);
             None
         }
     }

@@ -193,7 +193,7 @@ fn check_cluster(at: &At<'_>, name: &str, names: &Names) {
             Severity::Warning,
             format!("there is no cluster {name:?}: requests are answered 404 until there is"),
             name,
-            &names.cluster_names(),
+            names.cluster_names(),
         );
     }
 }

@@ -65,7 +65,7 @@ fn log_level(at: &At<'_>, text: &str) -> LogLevel {
                 Severity::Warning,
                 format!("unknown level {other:?} counts as INFO"),
                 other,
-                &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
+                ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
             );
             LogLevel::Info
         }
@@ -112,7 +112,7 @@ fn prometheus(at: &At<'_>, sinks: &[MetricsSink]) -> Vec<PrometheusSpec> {
                 Severity::Error,
                 format!("there is no metrics sink of type {:?}", sink.kind),
                 &sink.kind,
-                SinkConfig::TYPES,
+                SinkConfig::TYPES.iter().copied(),
             ),
         }
     }
