@@ -10,6 +10,7 @@ mod drain;
 pub mod http1;
 pub mod http2;
 mod pool;
+mod websocket;
 
 use std::{
     rc::Rc,

@@ -14,7 +14,7 @@ use mosn_net::{Io, clock, scratch};
 use tokio::time::Instant;
 
 use super::wire::{Coding, Wire};
-use crate::{ClientStream, Reply};
+use crate::{ClientStream, Reply, websocket};
 
 /// Bytes of a reply's head.
 const MAX_REPLY_HEAD: usize = 64 * 1024;
@@ -110,6 +110,8 @@ pub struct Http1ClientStream {
     /// Whether the connection can be used again once both sides are done.
     keep_alive: bool,
     tunnel: bool,
+    /// The answer that a WebSocket upstream must give to the key we made.
+    accept: Option<String>,
     reused: bool,
 }
 
@@ -132,6 +134,7 @@ impl Http1ClientStream {
             reply: None,
             keep_alive: false,
             tunnel: false,
+            accept: None,
         }
     }
 
@@ -140,6 +143,20 @@ impl Http1ClientStream {
             Some(connection) => Ok(&mut connection.wire),
             None => Err(Reset(Failure::LocalReset)),
         }
+    }
+
+    /// An extended CONNECT, which is HTTP/2's, becomes HTTP/1's upgrade (RFC 8441 5). Returns the
+    /// method to put back once it is written.
+    fn as_upgrade(&mut self, head: &mut RequestHead) -> Option<Method> {
+        if !self.tunnel || head.method != Method::CONNECT {
+            return None;
+        }
+        if head.upgrade.as_ref().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+            let key = websocket::new_key();
+            self.accept = Some(websocket::accept(key.as_bytes()));
+            head.headers.set(websocket::KEY, key.as_bytes());
+        }
+        Some(std::mem::replace(&mut head.method, Method::GET))
     }
 
     /// Nothing can be done with the connection any more.
@@ -177,6 +194,7 @@ impl ClientStream for Http1ClientStream {
     ) -> Result<(), Reset> {
         self.method = head.method.clone();
         self.tunnel = head.upgrade.is_some();
+        let asked_with = self.as_upgrade(head);
         if let Some(connection) = &mut self.connection {
             connection.requests += 1;
         }
@@ -185,6 +203,9 @@ impl ClientStream for Http1ClientStream {
             let coding = if codec::write_request_head(out, head) { Coding::Chunked } else { Coding::Plain };
             (coding, wire.write_head(cx, out, coding, first.as_ref()))
         });
+        if let Some(method) = asked_with {
+            head.method = method;
+        }
         let done = head.body.is_empty() || first.as_ref().is_some_and(Frame::is_last);
         self.request = if done && !self.tunnel { Sending::Done } else { Sending::Body(coding) };
         self.written(written)
@@ -239,7 +260,11 @@ impl ClientStream for Http1ClientStream {
             Err(_) => return Poll::Ready(Err(self.fail(Failure::UpstreamTerminated))),
         };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if !self.tunnel {
+            let answered = self
+                .accept
+                .as_ref()
+                .is_none_or(|accept| head.headers.get(websocket::ACCEPT) == Some(accept.as_bytes()));
+            if !self.tunnel || !answered {
                 return Poll::Ready(Err(self.fail(Failure::UpstreamReset)));
             }
             head.body = BodyLength::Unknown;

@@ -18,7 +18,7 @@ use mosn_core::{
 use mosn_net::{Io, scratch, timer::Timer};
 
 use super::wire::{Coding, Wire};
-use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date};
+use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date, websocket};
 
 /// How long, and for how many bytes, a connection that we close is read on, so that the peer gets
 /// to read our reply before its own bytes make the system reset the connection.
@@ -240,6 +240,8 @@ struct Http1ServerStream<'a> {
     version: Version,
     method: Method,
     upgrade: Option<Bytes>,
+    /// What an upgrade to WebSocket must answer.
+    websocket_key: Option<Bytes>,
     /// Whether the client wants the connection kept.
     keep_alive: bool,
     /// Whether it waits for `100 Continue`.
@@ -274,6 +276,10 @@ impl<'a> Http1ServerStream<'a> {
             version: meta.version,
             method: head.method.clone(),
             upgrade: head.upgrade.clone(),
+            websocket_key: match &head.upgrade {
+                Some(_) => head.headers.get(websocket::KEY).map(Bytes::copy_from_slice),
+                None => None,
+            },
             keep_alive: meta.keep_alive,
             expects_continue: head.expects_continue,
             request: match head.body {
@@ -372,9 +378,15 @@ impl ServerStream for Http1ServerStream<'_> {
     fn send_head(
         &mut self,
         cx: &mut Context<'_>,
-        head: ResponseHead,
+        mut head: ResponseHead,
         first: Option<Frame>,
     ) -> Result<(), Reset> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(key) = &self.websocket_key
+            && !head.headers.contains(websocket::ACCEPT)
+        {
+            head.headers.set(websocket::ACCEPT, websocket::accept(key).as_bytes());
+        }
         // A body that the client has not sent by now may never come, or come as a flood.
         if !self.request.is_done() || self.watch.is_draining() || self.cx.drain.is_draining() {
             self.keep_alive = false;

@@ -42,6 +42,16 @@ pub struct Http2Connection {
     id: u64,
     state: Rc<ConnectionState>,
     requests: Cell<u32>,
+    settings: RefCell<Settings>,
+}
+
+/// Whether the peer's SETTINGS have come. They are the first that it sends, so an answered PING
+/// shows that they have; it is only sent when somebody needs to know.
+#[derive(Debug)]
+enum Settings {
+    Unknown(Option<h2::PingPong>),
+    Asked(h2::PingPong, Vec<Waker>),
+    Known,
 }
 
 #[derive(Debug)]
@@ -73,7 +83,7 @@ impl Http2Connection {
             .enable_push(false);
         let mut timer = Timer::after(timeout);
         let mut handshake = Box::pin(builder.handshake::<_, Bytes>(io));
-        let (send, connection) = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        let (send, mut connection) = poll_fn(|cx| match handshake.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(done.map_err(|_| Failure::ConnectFailed)),
             Poll::Pending => timer.poll(cx).map(|()| Err(Failure::ConnectTimeout)),
         })
@@ -83,6 +93,7 @@ impl Http2Connection {
             closed: Cell::new(false),
             idle_since: Cell::new(clock::now()),
         });
+        let settings = RefCell::new(Settings::Unknown(connection.ping_pong()));
         let driven = Rc::clone(&state);
         tokio::task::spawn_local(async move {
             let _held = held;
@@ -90,7 +101,30 @@ impl Http2Connection {
             let _ = connection.await;
             driven.closed.set(true);
         });
-        Ok(Rc::new(Self { send: RefCell::new(send), id, state, requests: Cell::new(0) }))
+        Ok(Rc::new(Self { send: RefCell::new(send), id, state, requests: Cell::new(0), settings }))
+    }
+
+    /// Ready when it is known whether the peer takes extended CONNECT.
+    fn poll_settings(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let enabled = || self.send.borrow().is_extended_connect_protocol_enabled();
+        if enabled() {
+            return Poll::Ready(true);
+        }
+        let mut settings = self.settings.borrow_mut();
+        if let Settings::Unknown(ping) = &mut *settings {
+            *settings = match ping.take().map(|mut ping| (ping.send_ping(h2::Ping::opaque()), ping)) {
+                Some((Ok(()), ping)) => Settings::Asked(ping, Vec::new()),
+                // One that cannot be sent shows that the connection is over.
+                _ => Settings::Known,
+            };
+        }
+        if let Settings::Asked(ping, waiting) = &mut *settings {
+            waiting.push(cx.waker().clone());
+            ready!(ping.poll_pong(cx)).ok();
+            std::mem::take(waiting).into_iter().for_each(Waker::wake);
+            *settings = Settings::Known;
+        }
+        Poll::Ready(enabled())
     }
 
     /// Whether another stream can be opened right away.
@@ -196,6 +230,8 @@ pub struct Http2ClientStream {
     reply: Option<ResponseFuture>,
     recv: Option<RecvStream>,
     tunnel: bool,
+    /// A tunnel's request that waits for the peer's SETTINGS.
+    deferred: Option<http::Request<()>>,
     reused: bool,
     _count: StreamCount,
 }
@@ -207,7 +243,46 @@ impl Http2ClientStream {
         let reused = connection.requests.get() > 0;
         connection.requests.set(connection.requests.get().saturating_add(1));
         let count = StreamCount::new(&connection.state);
-        Self { connection, send: None, reply: None, recv: None, tunnel: false, reused, _count: count }
+        Self {
+            connection,
+            send: None,
+            reply: None,
+            recv: None,
+            tunnel: false,
+            deferred: None,
+            reused,
+            _count: count,
+        }
+    }
+}
+
+impl Http2ClientStream {
+    fn send_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: http::Request<()>,
+        end: bool,
+    ) -> Result<(), Reset> {
+        let mut sender = self.connection.send.borrow_mut();
+        let sent = match sender.poll_ready(cx) {
+            Poll::Ready(Ok(())) => sender.send_request(request, end),
+            // A stream that waits for its turn blocks this handle, not another.
+            Poll::Pending => sender.clone().send_request(request, end),
+            Poll::Ready(Err(error)) => Err(error),
+        };
+        drop(sender);
+        // Nothing was sent: the connection had gone, and another will do.
+        let (reply, send) = sent.map_err(|_| Reset(Failure::UpstreamRefused))?;
+        self.reply = Some(reply);
+        self.send = (!end).then_some(send);
+        Ok(())
+    }
+
+    fn send_deferred(&mut self, cx: &mut Context<'_>, enabled: bool) -> Result<(), Reset> {
+        match self.deferred.take() {
+            Some(request) if enabled => self.send_request(cx, request, false),
+            _ => Err(Reset(Failure::NotImplemented)),
+        }
     }
 }
 
@@ -232,27 +307,18 @@ impl ClientStream for Http2ClientStream {
         let end = !self.tunnel
             && (head.body.is_empty()
                 || matches!(&first, Some(Frame::Data { data, end: true }) if data.is_empty()));
-        let mut sender = self.connection.send.borrow_mut();
-        if self.tunnel && !sender.is_extended_connect_protocol_enabled() {
-            return Err(Reset(Failure::NotImplemented));
+        if self.tunnel {
+            self.deferred = Some(request);
+            return match self.connection.poll_settings(cx) {
+                Poll::Ready(enabled) => self.send_deferred(cx, enabled),
+                Poll::Pending => Ok(()),
+            };
         }
-        let sent = match sender.poll_ready(cx) {
-            Poll::Ready(Ok(())) => sender.send_request(request, end),
-            // A stream that waits for its turn blocks this handle, not another.
-            Poll::Pending => sender.clone().send_request(request, end),
-            Poll::Ready(Err(error)) => Err(error),
-        };
-        drop(sender);
-        // Nothing was sent: the connection had gone, and another will do.
-        let (reply, send) = sent.map_err(|_| Reset(Failure::UpstreamRefused))?;
-        self.reply = Some(reply);
-        if !end {
-            self.send = Some(send);
-            if let Some(frame) = first {
-                return self.send(cx, frame);
-            }
+        self.send_request(cx, request, end)?;
+        match first {
+            Some(frame) if !end => self.send(cx, frame),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn send(&mut self, _cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
@@ -283,6 +349,10 @@ impl ClientStream for Http2ClientStream {
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
+        if self.deferred.is_some() {
+            let enabled = ready!(self.connection.poll_settings(cx));
+            self.send_deferred(cx, enabled)?;
+        }
         let Some(reply) = &mut self.reply else {
             return Poll::Ready(Err(Reset(Failure::LocalReset)));
         };
