@@ -1,0 +1,18 @@
+//! The real binary between real peers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod back_pressure;
+mod fixture;
+mod forward;
+mod lifecycle;
+
+use mosn_tests::{Config, Mosn};
+
+/// The binary of this build.
+const MOSN: &str = env!("CARGO_BIN_EXE_mosn");
+
+/// Runs a configuration.
+#[track_caller]
+fn start(config: &Config) -> Mosn {
+    config.start(MOSN)
+}
