@@ -141,7 +141,13 @@ fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build
     let at_servers = at.key("servers");
     let at_server = at_servers.index(0);
     build.model.server = translate::server(&at, &shell, &at_server, server, &paths);
-    build.clusters(&document, &at.key("cluster_manager"), &shell.cluster_manager, large.clusters);
+    let at_metrics = at.key("metrics");
+    let shared = translate::Shared {
+        tls: &shell.cluster_manager.tls_context,
+        own_pools: shell.cluster_manager.cluster_pool_enable,
+        ewma_alpha: translate::ewma_alpha(&at_metrics.key("ewma"), shell.metrics.ewma.as_ref()),
+    };
+    build.clusters(&document, &at.key("cluster_manager"), &shell.cluster_manager, large.clusters, &shared);
     let at_listeners = at_server.key("listeners");
     build.inline_routers(&document, &at_listeners, &server.listeners);
     build.routers(&document, &at_server.key("routers"), &server.routers, &large.virtual_hosts);
@@ -182,8 +188,8 @@ impl Build {
         at: &At<'_>,
         manager: &ClusterManager,
         hidden: Option<NodeId>,
+        shared: &translate::Shared<'_>,
     ) {
-        let shared = translate::Shared { tls: &manager.tls_context, own_pools: manager.cluster_pool_enable };
         if !manager.clusters_configs.is_empty() {
             let at = at.key("clusters_configs");
             if has_elements(document, hidden) || !manager.clusters.is_empty() {
@@ -192,19 +198,19 @@ impl Build {
             }
             each_file(&at, Path::new(&manager.clusters_configs), document.findings, |at, document| {
                 if let Some(given) = document.decode::<Cluster>(Tree::ROOT) {
-                    self.cluster(at, &given, &Source::Node(document.tree, Tree::ROOT), &shared);
+                    self.cluster(at, &given, &Source::Node(document.tree, Tree::ROOT), shared);
                 }
             });
             return;
         }
         for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
             if let Some(given) = document.decode::<Cluster>(node) {
-                self.cluster(&document.at(node), &given, &Source::Node(document.tree, node), &shared);
+                self.cluster(&document.at(node), &given, &Source::Node(document.tree, node), shared);
             }
         }
         let at = at.key("clusters");
         for (index, given) in manager.clusters.iter().enumerate() {
-            self.cluster(&at.index(index), given, &Source::Typed(given), &shared);
+            self.cluster(&at.index(index), given, &Source::Typed(given), shared);
         }
     }
 

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{TlsContext, null_if_empty, unset};
 use crate::value::{GoDuration, Metadata, NoEffect};
@@ -148,15 +147,62 @@ pub struct HealthCheck {
     /// Labels the metrics, and switches checks on.
     #[serde(skip_serializing_if = "unset")]
     pub service_name: String,
-    /// `http_check_config`: `port`, `timeout`, `path`, `method`, `scheme`, `domain`, `codes`.
+    /// Settings of the protocol's check.
     #[serde(skip_serializing_if = "unset")]
-    pub check_config: Option<Map<String, Value>>,
+    pub check_config: Option<CheckConfig>,
     /// Where each check is logged.
     #[serde(skip_serializing_if = "unset")]
     pub event_log_path: String,
     /// Names of what to call after each check.
     #[serde(skip_serializing_if = "unset")]
     pub common_callbacks: Vec<String>,
+}
+
+/// Settings of health checks (`check_config`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CheckConfig {
+    /// Settings of the HTTP check; without them hosts are only connected to.
+    #[serde(skip_serializing_if = "unset")]
+    pub http_check_config: Option<HttpCheckConfig>,
+}
+
+/// An HTTP health check (`http_check_config`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct HttpCheckConfig {
+    /// The port, 1 to 65534. Default: the host's.
+    #[serde(skip_serializing_if = "unset")]
+    pub port: i64,
+    /// Limit of a check. Default 30s.
+    pub timeout: GoDuration,
+    /// Path, perhaps with a query.
+    #[serde(skip_serializing_if = "unset")]
+    pub path: String,
+    /// Method. Default `GET`.
+    #[serde(skip_serializing_if = "unset")]
+    pub method: String,
+    /// Scheme. Default `http`.
+    #[serde(skip_serializing_if = "unset")]
+    pub scheme: String,
+    /// The `Host` that is asked for. Default: the host's address.
+    #[serde(skip_serializing_if = "unset")]
+    pub domain: String,
+    /// Statuses of a healthy host. Default: 200 alone.
+    #[serde(skip_serializing_if = "unset")]
+    pub codes: Vec<CodeRange>,
+}
+
+/// A range of statuses, both ends included.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct CodeRange {
+    /// The first.
+    #[serde(rename = "Start")]
+    pub start: i64,
+    /// The last.
+    #[serde(rename = "End")]
+    pub end: i64,
 }
 
 /// Service subscriptions (`spec`); do nothing.

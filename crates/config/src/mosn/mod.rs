@@ -17,6 +17,7 @@ mod router;
 mod server;
 mod stream_filter;
 mod tls;
+mod tracing;
 
 pub use cluster::*;
 pub use extend::*;
@@ -30,6 +31,7 @@ pub use router::*;
 pub use server::*;
 pub use stream_filter::*;
 pub use tls::*;
+pub use tracing::*;
 
 /// Whether a key has its zero value, and so is not written.
 pub(crate) fn unset<T: Default + PartialEq>(value: &T) -> bool {

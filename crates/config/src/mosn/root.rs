@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ClusterManager, Extend, Metrics, Server, null_if_empty, unset};
+use super::{ClusterManager, Extend, Metrics, Server, Tracing, null_if_empty, unset};
 use crate::value::NoEffect;
 
 /// The whole file.
@@ -67,24 +67,6 @@ pub struct MosnConfig {
     #[serde(rename = "User")]
     #[serde(skip_serializing_if = "unset")]
     pub user: Option<NoEffect>,
-}
-
-/// Tracing (`tracing`).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Tracing {
-    /// Whether to trace; needs a `driver` too. Default false.
-    #[serde(skip_serializing_if = "unset")]
-    pub enable: bool,
-    /// Older name of `driver`; does nothing.
-    #[serde(skip_serializing_if = "unset")]
-    pub tracer: Option<NoEffect>,
-    /// `SOFATracer`, `Zipkin`, `jaeger`, `otel`, `SkyWalking` or `PluginDriver`.
-    #[serde(skip_serializing_if = "unset")]
-    pub driver: String,
-    /// The driver's own settings.
-    #[serde(skip_serializing_if = "unset")]
-    pub config: Option<Map<String, Value>>,
 }
 
 /// The admin API (`admin`).

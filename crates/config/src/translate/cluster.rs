@@ -1,31 +1,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Names;
+use super::health::health;
 use super::route::positive;
+use super::{Names, balancing};
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{BalancerKind, Breakers, ClusterSpec, Discovery, HostSpec, LocalitySpec, Name};
+use crate::model::{Breakers, ClusterSpec, Discovery, HostSpec, LocalitySpec, Name};
 use crate::mosn::{Cluster, Host, TlsContext};
 use crate::value::Metadata;
-
-/// The load balancers by name; any other name is round robin, as in MOSN.
-const BALANCERS: [&str; 9] = [
-    "LB_RANDOM",
-    "LB_ROUNDROBIN",
-    "LB_WEIGHTED_ROUNDROBIN",
-    "LB_ORIGINAL_DST",
-    "LB_LEAST_REQUEST",
-    "LB_MAGLEV",
-    "LB_REQUEST_ROUNDROBIN",
-    "LB_LEAST_CONNECTION",
-    "LB_PEAK_EWMA",
-];
 
 /// What `cluster_manager` says for all clusters.
 pub(crate) struct Shared<'c> {
     pub(crate) tls: &'c TlsContext,
     pub(crate) own_pools: bool,
+    /// The weight of the latest second in moving averages, if `metrics` says so.
+    pub(crate) ewma_alpha: Option<f64>,
 }
 
 /// A cluster; `None` if it has no name to be known by.
@@ -54,7 +44,7 @@ pub(crate) fn cluster(
     Some(ClusterSpec {
         name,
         discovery: Discovery::Static,
-        balancer: balancer(&at.key("lb_type"), &cluster.lb_type),
+        balancer: balancing::kind(&at.key("lb_type"), &cluster.lb_type),
         connect_timeout,
         idle_timeout: cluster.idle_timeout.and_then(|timeout| positive(&at.key("idle_timeout"), timeout)),
         breakers: cluster.circuit_breakers.first().map_or_else(Breakers::default, |limits| Breakers {
@@ -68,7 +58,9 @@ pub(crate) fn cluster(
         mark: cluster.mark,
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
-        ..ClusterSpec::default()
+        balancing: balancing::balancing(at, cluster, shared.ewma_alpha, names),
+        health: health(&at.key("health_check"), &cluster.health_check, names),
+        retry_budget: None,
     })
 }
 
@@ -82,40 +74,9 @@ fn needs(at: &At<'_>, cluster: &Cluster, shared: &Shared<'_>) {
     if cluster.cluster_manager_tls && shared.tls.status {
         at.key("cluster_manager_tls").needs(Feature::Tls);
     }
-    if !cluster.health_check.service_name.is_empty() {
-        at.key("health_check").needs(Feature::HealthCheck);
-    }
-    if !cluster.lb_subset_config.subset_selectors.is_empty() {
-        at.key("lb_subset_config").needs(Feature::SubsetBalancing);
-    }
-    if !cluster.slow_start.mode.is_empty() {
-        at.key("slow_start").needs(Feature::SlowStart);
-    }
     if cluster.circuit_breakers.len() > 1 {
         let at = at.key("circuit_breakers");
         at.index(1).warning("has no effect: only the first limits count");
-    }
-}
-
-fn balancer(at: &At<'_>, name: &str) -> BalancerKind {
-    match BALANCERS.iter().find(|&&known| known == name) {
-        Some(&"LB_RANDOM") => BalancerKind::Random,
-        Some(&"LB_ROUNDROBIN") => BalancerKind::RoundRobin,
-        Some(known) => {
-            at.needs(Feature::Balancer(known));
-            BalancerKind::RoundRobin
-        }
-        None => {
-            if !name.is_empty() {
-                at.unknown(
-                    crate::Severity::Warning,
-                    format!("unknown load balancer {name:?} counts as LB_ROUNDROBIN"),
-                    name,
-                    BALANCERS,
-                );
-            }
-            BalancerKind::RoundRobin
-        }
     }
 }
 
@@ -161,8 +122,23 @@ fn metadata(metadata: &Metadata, names: &mut Names) -> Option<Box<Labels>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::document::{Document, Findings};
+    use crate::tree::{Tree, parse_json};
+
+    /// The model of a cluster, whether or not this build has what it asks for.
+    pub(in crate::translate) fn translated(json: &str) -> ClusterSpec {
+        let findings = Findings::new(true);
+        let tree = parse_json(json).ok().unwrap();
+        let document = Document::new(PathBuf::new(), &tree, &findings);
+        let given: Cluster = document.decode(Tree::ROOT).unwrap();
+        let tls = TlsContext::default();
+        let shared = Shared { tls: &tls, own_pools: false, ewma_alpha: Some(0.25) };
+        cluster(&document.at(Tree::ROOT), &given, &shared, &mut Names::default()).unwrap()
+    }
 
     #[test]
     fn hosts_are_sockets_or_paths() {

@@ -1,8 +1,10 @@
 //! From the typed file to the model: rules, defaults, old forms, and features that are not built.
 
+mod balancing;
 mod cluster;
 mod features;
 mod header;
+mod health;
 mod listener;
 mod names;
 mod proxy;
@@ -10,6 +12,7 @@ mod route;
 mod router;
 mod server;
 
+pub(crate) use balancing::ewma_alpha;
 pub(crate) use cluster::{Shared, cluster};
 pub(crate) use features::whole_file;
 pub(crate) use listener::{ListenerContext, inline_tables, listeners};
