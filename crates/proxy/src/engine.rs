@@ -8,7 +8,13 @@
 //! | `Retry` | [`Request::retry`] |
 //! | `End` | [`Report`](crate::report::Report), when the request is dropped |
 
-use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -74,6 +80,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         if let Err(why) = self.match_route().await {
             self.fail(why).await;
         }
+        self.report.finished();
     }
 
     /// Finds what to do with the request, and does it.
@@ -120,7 +127,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let mut replay = Replay::default();
         let mut fresh = false;
         loop {
-            let outcome = match self.choose_host(&cluster, protocol, pick.metadata, fresh).await {
+            let global = &mut budget.global;
+            let outcome = match self.choose_host(&cluster, protocol, pick.metadata, fresh, global).await {
                 Ok(acquired) => {
                     self.report.acquired(protocol, &acquired);
                     self.prepare(route, forward);
@@ -147,23 +155,27 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     }
                 }
             }
-            self.retry().await?;
+            self.retry(&mut budget.global).await?;
         }
     }
 
-    /// Waits for a stream to one of the cluster's hosts, or for the client to give up.
+    /// Waits for a stream to one of the cluster's hosts, for the client to give up, or for the time
+    /// that earlier tries have left to run out.
     async fn choose_host(
         &mut self,
         cluster: &Rc<U::Cluster>,
         protocol: Protocol,
         metadata: Option<&Metadata>,
         fresh: bool,
+        global: &mut Option<Timer>,
     ) -> Result<Acquired<U::Stream>, NotAcquired> {
         let choice = Choice { metadata, hash: None, tried: &self.report.tried, fresh };
         let mut acquire = pin!(self.proxy.upstreams.acquire(cluster, protocol, choice));
         let stream = &mut *self.stream;
         poll_fn(|cx| match acquire.as_mut().poll(cx) {
-            Poll::Pending => stream.poll_gone(cx).map(|why| Err(NotAcquired { why, host: None })),
+            Poll::Pending => {
+                poll_given_up(cx, stream, global).map(|why| Err(NotAcquired { why, host: None }))
+            }
             done => done,
         })
         .await
@@ -230,13 +242,13 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         true
     }
 
-    /// Pauses before the next try, unless the client gives up.
-    async fn retry(&mut self) -> Result<(), Failure> {
+    /// Pauses before the next try, unless the client gives up or the time runs out.
+    async fn retry(&mut self, global: &mut Option<Timer>) -> Result<(), Failure> {
         let mut pause = Timer::after(RETRY_PAUSE);
         let stream = &mut *self.stream;
         poll_fn(|cx| match pause.poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => stream.poll_gone(cx).map(Err),
+            Poll::Pending => poll_given_up(cx, stream, global).map(Err),
         })
         .await
     }
@@ -301,6 +313,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         self.report.replied(status, &headers);
         self.replied = true;
         let mut head = Some(ResponseHead { status, headers, body: length });
+        let limit = self.proxy.settings.limits.body_idle_timeout;
+        let mut idle = None;
         let stream = &mut *self.stream;
         poll_fn(|cx| {
             if let Some(head) = head.take()
@@ -308,9 +322,31 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             {
                 return Poll::Ready(Err(reset.0));
             }
-            stream.poll_flushed(cx).map_err(|reset| reset.0)
+            if let Poll::Ready(flushed) = stream.poll_flushed(cx) {
+                return Poll::Ready(flushed.map_err(|reset| reset.0));
+            }
+            if limit.is_zero() {
+                return Poll::Pending;
+            }
+            let idle = idle.get_or_insert_with(|| Timer::after(limit));
+            idle.poll(cx).map(|()| Err(Failure::BodyIdleTimeout))
         })
         .await
+    }
+}
+
+/// Ready when there is no use in going on: the client has gone, or the request's time is up.
+fn poll_given_up<S: ServerStream>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    global: &mut Option<Timer>,
+) -> Poll<Failure> {
+    if let Poll::Ready(why) = stream.poll_gone(cx) {
+        return Poll::Ready(why);
+    }
+    match global {
+        Some(timer) => timer.poll(cx).map(|()| Failure::GlobalTimeout),
+        None => Poll::Pending,
     }
 }
 

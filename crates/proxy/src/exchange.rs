@@ -16,6 +16,9 @@ use crate::{
 
 /// Body bytes that are kept for another try.
 const REPLAY_BYTES: usize = 64 * 1024;
+/// Interim replies of one try. They are sent on whether the client reads or not, so their number
+/// must have an end.
+const MAX_INTERIM: u32 = 100;
 
 /// How long a request may take; `None` = no limit.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,8 @@ pub(crate) struct Exchange<'r, C> {
     up: Up,
     down: Down,
     tunnel: bool,
+    /// Interim replies so far.
+    interim: u32,
     limits: Limits,
     global: Option<Timer>,
     per_try: Option<Timer>,
@@ -101,6 +106,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
             up: Up::Head,
             down: Down::Head,
             tunnel: false,
+            interim: 0,
             limits,
             global,
             per_try: None,
@@ -122,10 +128,14 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         route: RouteMatch<'_>,
         mut retry: impl FnMut(&mut Request<'_, S, U>, u16) -> bool,
     ) -> Poll<Result<Ended, Failure>> {
-        let mut progress = self.poll_up(cx, request)?;
+        let (mut progress, reading) = self.poll_up(cx, request)?;
         while self.down == Down::Head {
             match self.client.poll_reply(cx) {
+                Poll::Ready(Ok(Reply::Interim(..))) if self.interim == MAX_INTERIM => {
+                    return Poll::Ready(Err(Failure::UpstreamReset));
+                }
                 Poll::Ready(Ok(Reply::Interim(status, headers))) => {
+                    self.interim += 1;
                     request.stream.send_interim(cx, status, &headers);
                 }
                 Poll::Ready(Ok(Reply::Head(head, first))) => {
@@ -145,8 +155,9 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         if self.down == Down::Flush && request.stream.poll_flushed(cx).map_err(|reset| reset.0)?.is_ready() {
             return Poll::Ready(Ok(Ended::Replied));
         }
-        if self.up == Up::Done
-            && !self.tunnel
+        // Whoever reads from the client learns of its end there; an open tunnel may end on one side.
+        if !reading
+            && !(self.tunnel && self.up == Up::Done)
             && let Poll::Ready(why) = request.stream.poll_gone(cx)
         {
             return Poll::Ready(Err(why));
@@ -154,18 +165,19 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         self.poll_timers(cx, request, progress)
     }
 
-    /// Sends the request on, as far as there is any and the upstream takes it.
+    /// Sends the request on, as far as there is any and the upstream takes it. Returns whether
+    /// there was anything, and whether more is awaited from the client.
     fn poll_up<S: ServerStream, U: Upstreams<Stream = C>>(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<'_, S, U>,
-    ) -> Result<bool, Failure> {
-        let mut progress = false;
+    ) -> Result<(bool, bool), Failure> {
+        let (mut progress, mut reading) = (false, false);
         if self.up == Up::Head {
             self.tunnel = request.report.head.upgrade.is_some();
             let bodiless = request.report.head.body.is_empty();
             // A body that is here already leaves together with the head.
-            let first = if bodiless { None } else { self.next_frame(cx, request)? };
+            let first = if bodiless || self.tunnel { None } else { self.next_frame(cx, request)? };
             let keep = self.replay.is_complete() || request.report.wants_request();
             let ends = first.as_ref().map_or(bodiless && !self.tunnel, Frame::is_last);
             self.client.send_head(cx, &mut request.report.head, keep, first).map_err(|reset| reset.0)?;
@@ -183,6 +195,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                 Poll::Pending => break,
             }
             let Some(frame) = self.next_frame(cx, request)? else {
+                reading = true;
                 break;
             };
             progress = true;
@@ -192,7 +205,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                 self.request_sent(request);
             }
         }
-        Ok(progress)
+        Ok((progress, reading))
     }
 
     /// The next frame for the upstream: one that an earlier try has sent, or a new one.

@@ -13,6 +13,8 @@ mod context;
 mod engine;
 mod exchange;
 mod report;
+#[cfg(test)]
+mod tests;
 mod upstreams;
 
 pub use context::{Found, LocalRouter, Proxy, ProxySettings, RouterLookup, Routers};

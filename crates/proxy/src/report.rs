@@ -32,6 +32,8 @@ pub(crate) struct Report<'a, U: Upstreams> {
     pub(crate) tried: Vec<HostId>,
     /// Whether the last try was on a connection that had been used before.
     pub(crate) reused: bool,
+    /// Whether the request came to an end of its own, rather than being dropped on its way.
+    finished: bool,
     over: bool,
 }
 
@@ -65,8 +67,14 @@ impl<'a, U: Upstreams> Report<'a, U> {
             try_: None,
             tried: Vec::new(),
             reused: false,
+            finished: false,
             over: false,
         }
+    }
+
+    /// The request has come to its end, good or bad.
+    pub(crate) fn finished(&mut self) {
+        self.finished = true;
     }
 
     /// The request's variables, for choices that the route leaves to them.
@@ -237,7 +245,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     fn end(&mut self) {
         self.end_try(None);
         // Cancelled, not failed: the connection went away under the request.
-        if self.info.response_code == 0 {
+        if !self.finished {
             self.failed(Failure::ClientGone);
         }
         let finished = since(self.start);

@@ -1,0 +1,91 @@
+//! A request that is dropped, at whatever point, leaves nothing behind.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use mosn_config::model::{HttpLimits, RetrySpec};
+use mosn_core::{BodyLength, Failure, RequestHead};
+
+use super::{
+    client::Client,
+    upstream::{Event, Plan},
+    world::{World, answers, data, forward, get, head, last, play, post, trailers},
+};
+
+type Scene = (World, Client, RequestHead);
+
+/// Every phase there is, and several tries.
+fn scenes() -> Vec<(&'static str, fn() -> Scene)> {
+    vec![
+        ("a plain exchange", || {
+            let events = vec![
+                (10, Event::Interim(103)),
+                (20, head(200, BodyLength::Unknown)),
+                (30, Event::Frame(data("a"))),
+                (40, Event::Frame(trailers())),
+            ];
+            (World::forwarding(vec![Plan::on(1, events).after(10)]), Client::new(), get())
+        }),
+        ("an upload", || {
+            let client = Client::new().sends(vec![(5, data("a")), (10, data("b")), (30, last("c"))]);
+            (World::forwarding(vec![answers(1, 60, 200).after(3).takes(1, Some(20))]), client, post())
+        }),
+        ("a slow client", || {
+            let events = vec![
+                (5, head(200, BodyLength::Unknown)),
+                (5, Event::Frame(data("a"))),
+                (5, Event::Frame(last("b"))),
+            ];
+            (World::forwarding(vec![Plan::on(1, events)]), Client::new().takes(1, Some(50)), get())
+        }),
+        ("retries", || {
+            let retry = RetrySpec { on_failure: true, ..RetrySpec::default() };
+            let plans = vec![
+                Plan::refused(1, Failure::ConnectFailed).after(5),
+                Plan::on(2, vec![(10, Event::Reset(Failure::UpstreamTerminated))]),
+                answers(3, 10, 503).after(5),
+                answers(4, 10, 200).after(5),
+            ];
+            let client = Client::new().sends(vec![(1, data("a")), (12, last("b"))]);
+            (World::with(forward(|spec| spec.retry = retry), HttpLimits::default(), plans), client, post())
+        }),
+        ("a tunnel", || {
+            let events = vec![
+                (10, head(101, BodyLength::Unknown)),
+                (20, Event::Frame(data("a"))),
+                (40, Event::Frame(last("b"))),
+            ];
+            let request = RequestHead { upgrade: Some(Bytes::from_static(b"websocket")), ..get() };
+            let client = Client::new().sends(vec![(15, data("x")), (30, last("y"))]);
+            (World::forwarding(vec![Plan::on(1, events).after(5)]), client, request)
+        }),
+        ("a failure", || (World::forwarding(Vec::new()), Client::new().takes(0, Some(20)), get())),
+    ]
+}
+
+#[test]
+fn dropping_a_request_after_any_poll_leaks_nothing_and_logs_one_line() {
+    for (name, scene) in scenes() {
+        for polls in 0.. {
+            let over = std::sync::atomic::AtomicBool::new(false);
+            play(|| async {
+                let (world, client, head) = scene();
+                let (_, ended) = world.run_partly(client, head, polls).await;
+                world.assert_all_given_back();
+                // Dropped before its first poll, it never was a request.
+                let lines = world.lines();
+                assert_eq!(lines.len(), usize::from(polls > 0), "{name} after {polls} polls: {lines:?}");
+                over.store(ended, Relaxed);
+                if let ([line], false) = (&lines[..], ended) {
+                    assert!(line.starts_with("504 0x0 client_gone"), "{name} after {polls} polls: {line}");
+                }
+                assert_eq!(world.downstream.request_total.get(), i64::from(polls > 0));
+            });
+            if over.load(Relaxed) {
+                assert!(polls > 1, "{name} never had to wait");
+                break;
+            }
+            assert!(polls < 200, "{name} does not end");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The engine between peers that live in memory, with the clock in the test's hand.
+
+mod bodies;
+mod client;
+mod dropping;
+mod failures;
+mod gone;
+mod local;
+mod retries;
+mod script;
+mod timeouts;
+mod tunnels;
+mod upstream;
+mod world;

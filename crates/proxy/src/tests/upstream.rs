@@ -1,0 +1,273 @@
+//! Upstreams in memory: one cluster, whose tries go as they are told.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::StatusCode;
+use mosn_core::{Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
+use mosn_stream::{ClientStream, Reply};
+use mosn_telemetry::UpstreamMetrics;
+use mosn_upstream::HostId;
+
+use super::script::{Appetite, Script};
+use crate::{Acquired, Choice, HostRef, NotAcquired, Upstreams};
+
+/// What an upstream does on one stream.
+pub(super) enum Event {
+    Interim(u16),
+    Head(ResponseHead, Option<Frame>),
+    Frame(Frame),
+    Reset(Failure),
+}
+
+/// How one try goes.
+pub(super) struct Plan {
+    /// ms until there is a stream, or it is clear that there will be none.
+    connects: u64,
+    host: u64,
+    reused: bool,
+    refuses: Option<Failure>,
+    events: Vec<(u64, Event)>,
+    appetite: Appetite,
+    send_fails: Option<Failure>,
+}
+
+impl Plan {
+    /// A stream on which these things happen, in ms after it began.
+    pub(super) fn on(host: u64, events: Vec<(u64, Event)>) -> Self {
+        Self {
+            connects: 0,
+            host,
+            reused: false,
+            refuses: None,
+            events,
+            appetite: Appetite::any(),
+            send_fails: None,
+        }
+    }
+
+    /// No stream.
+    pub(super) fn refused(host: u64, why: Failure) -> Self {
+        Self { refuses: Some(why), ..Self::on(host, Vec::new()) }
+    }
+
+    pub(super) fn after(self, connects: u64) -> Self {
+        Self { connects, ..self }
+    }
+
+    pub(super) fn reused(self) -> Self {
+        Self { reused: true, ..self }
+    }
+
+    pub(super) fn takes(self, room: usize, opens_at: Option<u64>) -> Self {
+        Self { appetite: Appetite::of(room, opens_at), ..self }
+    }
+
+    /// Writing the head fails.
+    pub(super) fn send_fails(self, why: Failure) -> Self {
+        Self { send_fails: Some(why), ..self }
+    }
+}
+
+/// What one try's upstream has got.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) head: Option<RequestHead>,
+    pub(super) frames: Vec<Frame>,
+    /// Frames of the reply that the proxy took.
+    pub(super) taken: usize,
+    /// What the choice of the host was told.
+    pub(super) tried: Vec<HostId>,
+    pub(super) fresh: bool,
+}
+
+/// The one cluster.
+pub(super) struct Upstream {
+    plans: RefCell<VecDeque<Plan>>,
+    pub(super) sent: RefCell<Vec<Rc<RefCell<Sent>>>>,
+    pub(super) metrics: Arc<UpstreamMetrics>,
+    pub(super) host_metrics: Arc<UpstreamMetrics>,
+    /// Retries that the cluster still allows.
+    pub(super) retries: Cell<u32>,
+    /// Streams and connects under way.
+    pub(super) live: Rc<Cell<usize>>,
+    pub(super) tokens: Rc<Cell<usize>>,
+}
+
+/// Counts itself.
+pub(super) struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Upstream {
+    pub(super) fn new(plans: Vec<Plan>) -> Self {
+        Self {
+            plans: RefCell::new(plans.into()),
+            sent: RefCell::default(),
+            metrics: Arc::default(),
+            host_metrics: Arc::default(),
+            retries: Cell::new(u32::MAX),
+            live: Rc::default(),
+            tokens: Rc::default(),
+        }
+    }
+}
+
+impl Upstreams for Upstream {
+    type Cluster = Arc<UpstreamMetrics>;
+    type Stream = Peer;
+    type RetryToken = Counted;
+
+    fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
+        (name == "c").then(|| Rc::new(Arc::clone(&self.metrics)))
+    }
+
+    fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics {
+        cluster
+    }
+
+    async fn acquire(
+        &self,
+        _cluster: &Rc<Self::Cluster>,
+        _protocol: Protocol,
+        choice: Choice<'_>,
+    ) -> Result<Acquired<Peer>, NotAcquired> {
+        let live = Counted::new(&self.live);
+        let Some(plan) = self.plans.borrow_mut().pop_front() else {
+            return Err(NotAcquired { why: Failure::NoHealthyHost, host: None });
+        };
+        let sent = Rc::new(RefCell::new(Sent {
+            tried: choice.tried.to_vec(),
+            fresh: choice.fresh,
+            ..Sent::default()
+        }));
+        self.sent.borrow_mut().push(Rc::clone(&sent));
+        if plan.connects > 0 {
+            tokio::time::sleep(Duration::from_millis(plan.connects)).await;
+        }
+        let host = HostRef {
+            id: HostId(plan.host),
+            address: Arc::from(format!("10.0.0.{}:80", plan.host)),
+            hostname: None,
+            metrics: Arc::clone(&self.host_metrics),
+        };
+        if let Some(why) = plan.refuses {
+            return Err(NotAcquired { why, host: Some(host) });
+        }
+        let stream = Peer {
+            events: Script::new(plan.events),
+            appetite: plan.appetite,
+            reused: plan.reused,
+            send_fails: plan.send_fails,
+            sent,
+            _live: live,
+        };
+        Ok(Acquired { stream, host })
+    }
+
+    fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Counted> {
+        self.retries.set(self.retries.get().checked_sub(1)?);
+        Some(Counted::new(&self.tokens))
+    }
+}
+
+/// One stream to the upstream.
+pub(super) struct Peer {
+    events: Script<Event>,
+    appetite: Appetite,
+    reused: bool,
+    send_fails: Option<Failure>,
+    sent: Rc<RefCell<Sent>>,
+    _live: Counted,
+}
+
+impl ClientStream for Peer {
+    fn connection_id(&self) -> u64 {
+        1
+    }
+
+    fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    fn send_head(
+        &mut self,
+        _cx: &mut Context<'_>,
+        head: &mut RequestHead,
+        keep: bool,
+        first: Option<Frame>,
+    ) -> Result<(), Reset> {
+        if let Some(why) = self.send_fails {
+            return Err(Reset(why));
+        }
+        let mut sent = self.sent.borrow_mut();
+        assert!(sent.head.is_none(), "a second head");
+        sent.head = Some(head.clone());
+        if !keep {
+            head.headers = Headers::default();
+        }
+        if let Some(first) = first {
+            self.appetite.take();
+            sent.frames.push(first);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, _cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
+        let mut sent = self.sent.borrow_mut();
+        assert!(sent.head.is_some(), "a frame before the head");
+        assert!(!sent.frames.last().is_some_and(Frame::is_last), "a frame after the last one");
+        self.appetite.take();
+        sent.frames.push(frame);
+        Ok(())
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        self.appetite.poll(cx, false).map(Ok)
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
+        if let Some(Event::Frame(_)) = self.events.peek() {
+            panic!("asked for a head where a frame comes");
+        }
+        self.events.poll(cx).map(|event| match event {
+            Event::Interim(status) => {
+                Ok(Reply::Interim(StatusCode::from_u16(status).expect("a status"), Headers::default()))
+            }
+            Event::Head(head, first) => {
+                self.sent.borrow_mut().taken += usize::from(first.is_some());
+                Ok(Reply::Head(head, first))
+            }
+            Event::Reset(why) => Err(Reset(why)),
+            Event::Frame(_) => unreachable!("seen above"),
+        })
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {
+        self.events.poll(cx).map(|event| match event {
+            Event::Frame(frame) => {
+                self.sent.borrow_mut().taken += 1;
+                Ok(frame)
+            }
+            Event::Reset(why) => Err(Reset(why)),
+            Event::Interim(_) | Event::Head(..) => panic!("asked for a frame where a head comes"),
+        })
+    }
+}
