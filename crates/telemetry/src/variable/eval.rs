@@ -35,6 +35,7 @@ impl Variable {
                 let text = if info.flags == ResponseFlags::NONE { "false" } else { "true" };
                 return bytes(Some(text), out);
             }
+            Kind::Details => return bytes(Some(info.details).filter(|word| !word.is_empty()), out),
             Kind::ResponseFlagBits => {
                 out.extend_from_slice(b"0x");
                 write_hex(u64::from(info.flags.bits()), out);

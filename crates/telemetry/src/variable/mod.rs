@@ -51,6 +51,8 @@ enum Kind {
     UpstreamProtocol,
     ResponseCode,
     AnyResponseFlag,
+    /// Which failure it was, by its word; ours.
+    Details,
     ResponseFlagBits,
     /// MOSN's `upstream_local_address`, which is the upstream host's address.
     UpstreamAddress,
@@ -121,6 +123,7 @@ impl Variable {
             "upstream_protocol" => K::UpstreamProtocol,
             "response_code" => K::ResponseCode,
             "response_flag" | "response_flags" => K::AnyResponseFlag,
+            "response_code_details" => K::Details,
             "upstream_transport_failure_reason" => K::ResponseFlagBits,
             "upstream_local_address" => K::UpstreamAddress,
             "downstream_local_address" => K::DownstreamLocalAddress,

@@ -100,6 +100,14 @@ fn all_flags_show_as_one_hexadecimal_number() {
 }
 
 #[test]
+fn a_failure_shows_by_its_word_and_success_has_none() {
+    let mut info = bare(Protocol::Http1);
+    assert_eq!(value("response_code_details", &LogContext::new(&info)), None);
+    info.details = "connect_failed";
+    assert_eq!(value("response_code_details", &LogContext::new(&info)).as_deref(), Some("connect_failed"));
+}
+
+#[test]
 fn a_hostname_that_is_empty_is_not_configured() {
     let mut info = info(Protocol::Http1);
     info.upstream_hostname = Some("".into());
