@@ -156,8 +156,8 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
             return Poll::Ready(Ok(Ended::Replied));
         }
         // Whoever reads from the client learns of its end there; an open tunnel may end on one side.
-        if !reading
-            && !(self.tunnel && self.up == Up::Done)
+        let ended = self.tunnel && self.up == Up::Done;
+        if !(reading || ended)
             && let Poll::Ready(why) = request.stream.poll_gone(cx)
         {
             return Poll::Ready(Err(why));

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use mosn_config::model::{HttpLimits, RetrySpec};
+use mosn_config::model::{ActionSpec, DirectResponseSpec, HttpLimits, RetrySpec};
 use mosn_core::{BodyLength, Failure, RequestHead};
 
 use super::{
@@ -12,10 +12,11 @@ use super::{
     world::{World, answers, data, forward, get, head, last, play, post, trailers},
 };
 
-type Scene = (World, Client, RequestHead);
+/// A request on its way, by name.
+type Scene = (&'static str, fn() -> (World, Client, RequestHead));
 
 /// Every phase there is, and several tries.
-fn scenes() -> Vec<(&'static str, fn() -> Scene)> {
+fn scenes() -> Vec<Scene> {
     vec![
         ("a plain exchange", || {
             let events = vec![
@@ -59,7 +60,12 @@ fn scenes() -> Vec<(&'static str, fn() -> Scene)> {
             let client = Client::new().sends(vec![(15, data("x")), (30, last("y"))]);
             (World::forwarding(vec![Plan::on(1, events).after(5)]), client, request)
         }),
-        ("a failure", || (World::forwarding(Vec::new()), Client::new().takes(0, Some(20)), get())),
+        ("a reply of our own", || {
+            let direct = DirectResponseSpec { status: 200, body: "large".into() };
+            let action = ActionSpec::DirectResponse(Box::new(direct));
+            let world = World::with(action, HttpLimits::default(), Vec::new());
+            (world, Client::new().takes(0, Some(20)), get())
+        }),
     ]
 }
 

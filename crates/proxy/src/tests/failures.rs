@@ -109,9 +109,10 @@ fn what_the_client_did_wrong_is_counted_as_invalid_once() {
     });
 }
 
-/// How the upstream breaks off, and what the client may see of the reply: (bytes, whether there
-/// was a head).
-fn breaks() -> Vec<(&'static str, Vec<(u64, Event)>, bool)> {
+/// When an upstream breaks off, how, and whether the client has the reply's head by then.
+type Break = (&'static str, Vec<(u64, Event)>, bool);
+
+fn breaks() -> Vec<Break> {
     let cut = || Event::Reset(Failure::UpstreamTerminated);
     vec![
         ("before the head", vec![(5, cut())], false),
