@@ -31,7 +31,8 @@ pub enum Decoded {
     /// Too little to tell, or a frame that is not all here.
     NeedMore {
         /// Bytes that the buffer must hold before another try is worth it: more than it holds now,
-        /// and never more than the frame itself or the limit. Grow the buffer to this once.
+        /// and never more than the frame itself or the limit. It is what the peer announces, not
+        /// what it has sent: let the buffer grow towards it as bytes come in.
         at_least: usize,
     },
     /// A whole frame: the first [`FrameView::len`] bytes of the buffer.

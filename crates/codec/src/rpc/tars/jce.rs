@@ -64,6 +64,15 @@ pub(super) struct Head {
     pub(super) kind: u8,
     /// Offset of the head in the packet.
     pub(super) at: usize,
+    /// Whether the tag has a byte of its own.
+    wide: bool,
+}
+
+impl Head {
+    /// Offset of the value.
+    pub(super) const fn end(self) -> usize {
+        self.at + if self.wide { 2 } else { 1 }
+    }
 }
 
 /// Reads the fields of a packet, in order.
@@ -97,11 +106,9 @@ impl<'a> Reader<'a> {
         }
         let head = byte_at(self.buf, at);
         self.at += 1;
-        let tag = match head >> 4 {
-            0x0f => byte_at(self.take(1)?, 0),
-            tag => tag,
-        };
-        Ok(Some(Head { tag, kind: head & 0x0f, at }))
+        let wide = head >> 4 == 0x0f;
+        let tag = if wide { byte_at(self.take(1)?, 0) } else { head >> 4 };
+        Ok(Some(Head { tag, kind: head & 0x0f, at, wide }))
     }
 
     /// The value of an integer field.

@@ -234,13 +234,15 @@ impl RpcProtocol for Tars {
     /// An integer's width depends on its value. A field that is wide enough keeps its width:
     /// every reader takes a small number in a wide field.
     fn patch_id(&self, frame: &mut [u8], view: &FrameView, id: u64) -> bool {
-        let (at, id) = (view.id_field.start as usize, id as u32 as i32);
-        match byte_at(frame, at) & 0x0f {
+        let id = id as u32 as i32;
+        let Ok(Some(head)) = Reader::new(frame, view.id_field.start as usize).head() else { return false };
+        let at = head.end();
+        match head.kind {
             jce::ZERO => id == 0,
-            jce::BYTE => i8::try_from(id).is_ok_and(|id| put_at(frame, at + 1, &id.to_be_bytes())),
-            jce::SHORT => i16::try_from(id).is_ok_and(|id| put_at(frame, at + 1, &id.to_be_bytes())),
-            jce::INT => put_at(frame, at + 1, &id.to_be_bytes()),
-            jce::LONG => put_at(frame, at + 1, &i64::from(id).to_be_bytes()),
+            jce::BYTE => i8::try_from(id).is_ok_and(|id| put_at(frame, at, &id.to_be_bytes())),
+            jce::SHORT => i16::try_from(id).is_ok_and(|id| put_at(frame, at, &id.to_be_bytes())),
+            jce::INT => put_at(frame, at, &id.to_be_bytes()),
+            jce::LONG => put_at(frame, at, &i64::from(id).to_be_bytes()),
             _ => false,
         }
     }
@@ -416,11 +418,12 @@ fn splice(
     out: &mut BytesMut,
 ) {
     let start = out.len();
-    let tag = byte_at(frame, id_field.start as usize) >> 4;
+    let head = Reader::new(frame, id_field.start as usize).head();
+    let Ok(Some(head)) = head else { return };
     let part = |from: u32, to: u32| frame.get(from as usize..to as usize).unwrap_or_default();
     out.reserve(frame.len() + 8 + buffer.map_or(0, |(_, body)| body.len()));
     out.extend_from_slice(part(0, id_field.start));
-    jce::put_int(tag, id as u32 as i32, out);
+    jce::put_int(head.tag, id as u32 as i32, out);
     let end = frame.len() as u32;
     match buffer {
         Some((tag, body)) => {

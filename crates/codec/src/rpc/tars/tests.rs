@@ -113,6 +113,19 @@ fn an_id_that_fits_is_written_in_place() {
 }
 
 #[test]
+fn an_id_whose_tag_has_a_byte_of_its_own_is_replaced_too() {
+    let frame = packet("1001 2c 3c f00401 5603 612e42 6602 6869 7d00 0c 8c 980c a80c");
+    assert_eq!(
+        forward(&TARS, &frame, 5),
+        packet("1001 2c 3c f00405 5603 612e42 6602 6869 7d00 0c 8c 980c a80c")
+    );
+    assert_eq!(
+        forward(&TARS, &frame, 300),
+        packet("1001 2c 3c 41012c 5603 612e42 6602 6869 7d00 0c 8c 980c a80c")
+    );
+}
+
+#[test]
 fn ids_wrap_through_the_negative_numbers_and_leave_out_zero() {
     assert_eq!(TARS.next_id(0x7fff_ffff), 0x8000_0000);
     assert_eq!(TARS.next_id(0xffff_ffff), 1);
