@@ -12,6 +12,7 @@ from . import tools
 from .cases import CASES, GIB, MIB, Bench, Placement
 from .load import WrongReply
 from .peers import PEERS
+from .proc import keep_nice
 from .report import write
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -23,6 +24,7 @@ def main():
         for case in CASES:
             print(f"{case.name:18} {case.title}")
         return 0
+    keep_nice(os.getpid())
     cases = [c for c in CASES if options.cases is None or c.name in options.cases]
     found = tools.require(["nginx", "haproxy", "wrk", "h2load", "curl", "taskset"])
     for name in ("nginx", "wrk", "h2load", "curl", "taskset"):

@@ -51,6 +51,8 @@ class Process:
                 start_new_session=True,
             )
 
+        keep_nice(self.child.pid)
+
     @property
     def pid(self):
         return self.child.pid
@@ -143,6 +145,16 @@ def _status_bytes(pid, field):
     except OSError:
         pass
     return 0
+
+
+def keep_nice(pid):
+    """Where the kernel groups processes by session, niceness counts within a session only: give it to the session too."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness:
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+        except OSError:
+            pass
 
 
 def machine_busy_seconds():

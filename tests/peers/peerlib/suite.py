@@ -1,5 +1,6 @@
 """A suite is a list of named cases; each says what it did, and the last line counts them."""
 
+import signal
 import sys
 import time
 import traceback
@@ -46,6 +47,8 @@ class Suite:
 
     def main(self, setup=None):
         """Runs `setup`, which may add cases, then the cases whose titles hold the words given on the command line."""
+        # Ended from outside, it still stops what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         words = [w for w in sys.argv[1:] if not w.startswith("-")]
         passed, failed = 0, []
         try:
