@@ -47,6 +47,13 @@ impl RpcProtocol for Toy {
             (1, 0) => FrameKind::Request,
             (1, 1) => FrameKind::Response,
             (2, _) => FrameKind::GoAway,
+            (_, 2..) => {
+                return Err(DecodeError::Malformed {
+                    protocol: NAME,
+                    at: 2,
+                    reason: "a direction must be 0 or 1",
+                });
+            }
             (kind, _) => return Err(DecodeError::UnknownKind { protocol: NAME, value: kind.into() }),
         };
         let length_at = if direction == 0 { 7 } else { 9 };
@@ -148,6 +155,13 @@ fn a_bad_frame_ends_the_batch_behind_the_good_ones() {
     assert!(matches!(batch.next(), Some(Err(DecodeError::UnknownKind { value: 9, .. }))));
     assert!(batch.next().is_none());
     assert_eq!(batch.consumed(), REQUEST.len());
+}
+
+#[test]
+fn its_own_faults_have_a_text_of_their_own() {
+    let error = TOY.decode(b"x\x01\x02\0\0\0\0", Side::Downstream, &Limits::default()).unwrap_err();
+    assert_eq!(error.to_string(), "x_example: a direction must be 0 or 1 (byte 2)");
+    assert_eq!(HeaderError::from(error).reply_code(), Some(0));
 }
 
 #[test]

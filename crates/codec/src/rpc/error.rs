@@ -56,6 +56,16 @@ pub enum DecodeError {
         /// Which field.
         field: &'static str,
     },
+    /// Anything else that is wrong with a frame of this protocol.
+    #[error("{protocol}: {reason} (byte {at})")]
+    Malformed {
+        /// The protocol's name.
+        protocol: &'static str,
+        /// Offset in the frame.
+        at: u32,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// Malformed JCE.
     #[error("tars: {0}")]
     Jce(#[from] JceError),
@@ -85,9 +95,15 @@ pub enum HeaderError {
     /// The call's fields are not the hessian2 values they should be.
     #[error("dubbo body: {0}")]
     Hessian(#[from] HessianError),
-    /// The packet's fields are malformed.
-    #[error("tars packet: {0}")]
-    Jce(#[from] JceError),
+    /// The parts of the frame that hold the fields are malformed.
+    #[error("header fields: {0}")]
+    Frame(#[from] DecodeError),
+}
+
+impl From<JceError> for HeaderError {
+    fn from(error: JceError) -> Self {
+        Self::Frame(DecodeError::Jce(error))
+    }
 }
 
 impl HeaderError {
@@ -99,7 +115,7 @@ impl HeaderError {
     pub const fn reply_code(self) -> Option<u16> {
         match self {
             Self::PairTruncated { .. } => None,
-            Self::PairOverrun { .. } | Self::Hessian(_) | Self::Jce(_) => Some(codes::CODEC_EXCEPTION),
+            Self::PairOverrun { .. } | Self::Hessian(_) | Self::Frame(_) => Some(codes::CODEC_EXCEPTION),
         }
     }
 }

@@ -157,8 +157,7 @@ impl RpcProtocol for DubboThrift {
         _scope: HeaderScope,
         visit: &mut Visit<'a, '_>,
     ) -> Result<(), HeaderError> {
-        // The frame was decoded, so its parts are there.
-        let Ok(parts) = Parts::of(frame) else { return Ok(()) };
+        let parts = Parts::of(frame)?;
         let decimal = |number: i64| Cow::Owned(number.to_string().into_bytes());
         if visit(b"service", Cow::Borrowed(parts.service.of(frame))).is_break()
             || visit(b"method", Cow::Borrowed(parts.method.of(frame))).is_break()

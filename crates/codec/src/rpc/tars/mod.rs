@@ -267,8 +267,7 @@ impl RpcProtocol for Tars {
         if !view.kind.is_call() {
             return Ok(());
         }
-        // The frame was decoded, so its packet is there.
-        let Ok(packet) = Packet::of(frame) else { return Ok(()) };
+        let packet = Packet::of(frame)?;
         if visit(b"service", Cow::Borrowed(packet.servant.of(frame))).is_break()
             || visit(b"method", Cow::Borrowed(packet.function.of(frame))).is_break()
             || packet.context_at == 0
