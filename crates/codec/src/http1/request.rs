@@ -90,7 +90,7 @@ pub fn parse_request(
     bytes: &[u8],
     scheme: Scheme,
     limits: &HeadLimits,
-) -> Result<Option<(RequestHead, RequestMeta)>, RequestError> {
+) -> Result<Option<(Box<RequestHead>, RequestMeta)>, RequestError> {
     let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let storage = &mut storage[..limits.fields.min(MAX_FIELDS)];
     let mut request = httparse::Request::new(&mut []);
@@ -132,9 +132,11 @@ pub fn parse_request(
         Some(0) | None => BodyLength::Empty,
         Some(length) => BodyLength::Known(length),
     };
+    // A body would go up as the tunnel's first bytes, unframed; an upstream that declines would take
+    // it for another request. RFC 9110 7.8 lets us overlook the wish.
     let upgrade = facts
         .upgrade
-        .filter(|_| facts.connection_upgrade && version == Version::Http11)
+        .filter(|_| facts.connection_upgrade && version == Version::Http11 && body.is_empty())
         .map(|(at, len)| block.slice(at..at + len));
     let is_h2c = upgrade.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(b"h2c"));
     let meta = RequestMeta {
@@ -147,7 +149,7 @@ pub fn parse_request(
         chunked: facts.chunked,
         upgrade_h2c: is_h2c && facts.http2_settings && body.is_empty(),
     };
-    let head = RequestHead {
+    let head = Box::new(RequestHead {
         expects_continue: facts.expects_continue && version == Version::Http11 && !body.is_empty(),
         upgrade: upgrade.filter(|_| !is_h2c),
         headers: Headers::List(list),
@@ -156,7 +158,7 @@ pub fn parse_request(
         authority,
         path,
         body,
-    };
+    });
     Ok(Some((head, meta)))
 }
 
@@ -218,11 +220,11 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { bytes: 1024, fields: 20, uri: 100 };
 
-    fn parse(text: &str) -> Result<Option<(RequestHead, RequestMeta)>, RequestError> {
+    fn parse(text: &str) -> Result<Option<(Box<RequestHead>, RequestMeta)>, RequestError> {
         parse_request(text.as_bytes(), Scheme::Http, &LIMITS)
     }
 
-    fn ok(text: &str) -> (RequestHead, RequestMeta) {
+    fn ok(text: &str) -> (Box<RequestHead>, RequestMeta) {
         parse(text).expect(text).expect(text)
     }
 
@@ -362,5 +364,11 @@ mod tests {
         assert!(meta.upgrade_h2c && head.upgrade.is_none() && !head.headers.contains("http2-settings"));
         let (head, _) = ok("GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         assert!(head.upgrade.is_none());
+        for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let (head, _) = ok(&format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{body}\r\n\r\n"
+            ));
+            assert!(head.upgrade.is_none() && !head.body.is_empty());
+        }
     }
 }
