@@ -99,8 +99,8 @@ impl<'a> Reader<'a> {
         self.at >= self.buf.len()
     }
 
-    /// The next value, a string; `None` for null. The bytes are as on the wire (UTF-8, with
-    /// surrogate pairs as Java writes them), borrowed unless the string came in chunks.
+    /// The next value, a string; `None` for null. The bytes are UTF-8 if the writer's were, and
+    /// those on the wire unless the string came in chunks or has surrogates.
     ///
     /// # Errors
     /// If the value is no string, or cut off.

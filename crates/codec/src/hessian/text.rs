@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
             text.to_mut().extend_from_slice(chunk);
             last = is_last;
         }
-        Ok(text)
+        Ok(join_surrogates(text))
     }
 
     /// Steps over the string that starts here.
@@ -78,6 +78,34 @@ impl<'a> Reader<'a> {
         }
         self.bytes(len)
     }
+}
+
+/// Turns each character that was written as two surrogates into UTF-8.
+fn join_surrogates(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let pair = |bytes: &[u8]| match *bytes {
+        [0xed, a @ 0xa0..=0xaf, b @ 0x80..=0xbf, 0xed, c @ 0xb0..=0xbf, d @ 0x80..=0xbf, ..] => {
+            let bits = |byte: u8, mask: u8| u32::from(byte & mask);
+            let high = bits(a, 0x0f) << 6 | bits(b, 0x3f);
+            let low = bits(c, 0x0f) << 6 | bits(d, 0x3f);
+            char::from_u32(0x1_0000 + (high << 10) + low)
+        }
+        _ => None,
+    };
+    if text.is_ascii() || !text.windows(6).any(|bytes| pair(bytes).is_some()) {
+        return text;
+    }
+    let mut joined = Vec::with_capacity(text.len());
+    let mut rest = &text[..];
+    while let Some((&first, behind)) = rest.split_first() {
+        if let Some(char) = pair(rest) {
+            joined.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = &rest[6..];
+        } else {
+            joined.push(first);
+            rest = behind;
+        }
+    }
+    Cow::Owned(joined)
 }
 
 /// Appends `text` as a string, in chunks if it is long. Bytes that are not UTF-8 are replaced.
