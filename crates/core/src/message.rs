@@ -136,7 +136,7 @@ pub enum Frame {
         end: bool,
     },
     /// Trailers, which end the body.
-    Trailers(Headers),
+    Trailers(Box<Headers>),
 }
 
 impl Frame {

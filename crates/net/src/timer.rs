@@ -13,12 +13,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 
 /// Length of a slot: how late a timer may fire.
-pub const RESOLUTION: Duration = Duration::from_millis(8);
+pub const RESOLUTION: Duration = Duration::from_millis(RESOLUTION_MS);
+const RESOLUTION_MS: u64 = 8;
 const SLOTS: usize = 1024;
 const NONE: u32 = u32::MAX;
 
@@ -47,7 +48,6 @@ enum State {
 }
 
 struct Wheel {
-    epoch: Option<Instant>,
     /// The first tick that has not been fired.
     next_tick: u64,
     heads: Box<[u32; SLOTS]>,
@@ -63,7 +63,7 @@ impl Timer {
     /// Fires when `after` has passed since this turn began, at most [`RESOLUTION`] late.
     #[must_use]
     pub fn after(after: Duration) -> Self {
-        WHEEL.with_borrow_mut(|wheel| wheel.insert(clock::now() + after))
+        WHEEL.with_borrow_mut(|wheel| wheel.insert(clock::moment().after(after)))
     }
 
     /// Whether it has fired; if not, the task is woken when it does.
@@ -101,7 +101,6 @@ impl Drop for Timer {
 impl Wheel {
     fn new() -> Self {
         Self {
-            epoch: None,
             next_tick: 0,
             heads: Box::new([NONE; SLOTS]),
             entries: Vec::new(),
@@ -112,13 +111,8 @@ impl Wheel {
         }
     }
 
-    fn ticks(&mut self, at: Instant) -> u64 {
-        let epoch = *self.epoch.get_or_insert_with(clock::now);
-        (at.saturating_duration_since(epoch).as_millis() / RESOLUTION.as_millis()) as u64
-    }
-
-    fn insert(&mut self, deadline: Instant) -> Timer {
-        let tick = (self.ticks(deadline) + 1).max(self.next_tick);
+    fn insert(&mut self, deadline: Moment) -> Timer {
+        let tick = (ticks(deadline) + 1).max(self.next_tick);
         let entry = Entry { tick, prev: NONE, next: NONE, state: State::Armed(None) };
         let key = if self.free == NONE {
             self.entries.push(entry);
@@ -169,8 +163,8 @@ impl Wheel {
     }
 
     /// Fires what is due and says at which tick to look again.
-    fn advance(&mut self, now: Instant, due: &mut Vec<Waker>) -> u64 {
-        let now = self.ticks(now);
+    fn advance(&mut self, now: Moment, due: &mut Vec<Waker>) -> u64 {
+        let now = ticks(now);
         // After a long sleep every slot is looked at once, not once for each tick slept.
         let first = self.next_tick.max(now.saturating_sub(SLOTS as u64 - 1));
         for tick in first..=now {
@@ -197,6 +191,11 @@ impl Wheel {
     }
 }
 
+/// The slot-lengths that have passed until then.
+const fn ticks(at: Moment) -> u64 {
+    at.millis() / RESOLUTION_MS
+}
+
 /// Fires this thread's timers; each worker runs one.
 pub async fn drive() {
     let mut sleep = pin!(None::<Sleep>);
@@ -204,13 +203,10 @@ pub async fn drive() {
     poll_fn::<(), _>(|cx| {
         loop {
             let until = WHEEL.with_borrow_mut(|wheel| {
-                let until = wheel.advance(Instant::now(), &mut due);
+                let until = wheel.advance(clock::read_moment(), &mut due);
                 wheel.sleeping_until = until;
                 wheel.driver = Some(cx.waker().clone());
-                (until != u64::MAX).then(|| {
-                    let epoch = wheel.epoch.unwrap_or_else(Instant::now);
-                    epoch + Duration::from_millis(until * RESOLUTION.as_millis() as u64)
-                })
+                (until != u64::MAX).then(|| Moment::instant(until * RESOLUTION_MS))
             });
             // Outside the borrow: waking may run code that sets timers.
             due.drain(..).for_each(Waker::wake);
@@ -229,6 +225,8 @@ pub async fn drive() {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     fn armed() -> usize {

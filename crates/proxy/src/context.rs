@@ -135,8 +135,9 @@ impl<U: Upstreams> Proxy<U> {
 }
 
 impl<U: Upstreams> Service for Proxy<U> {
-    async fn serve<S: ServerStream>(&self, stream: &mut S, head: RequestHead) {
-        Request::new(self, stream, head).run().await;
+    async fn serve<S: ServerStream>(&self, stream: &mut S, head: Box<RequestHead>) {
+        let mut request = Request::new(self, stream, head);
+        request.run().await;
     }
 
     fn refused(&self, connection: &Rc<ConnectionInfo>, protocol: Protocol, why: Failure) {

@@ -10,7 +10,6 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -30,7 +29,7 @@ use crate::{
     context::Proxy,
     exchange::{Ended, Exchange, Limits, Replay},
     report::Report,
-    upstreams::{Choice, NotAcquired},
+    upstreams::{Acquiring, Choice, NotAcquired},
 };
 
 /// MOSN's pause before a request is sent again.
@@ -41,7 +40,7 @@ pub(crate) struct Request<'a, S: ServerStream, U: Upstreams> {
     pub(crate) proxy: &'a Proxy<U>,
     pub(crate) stream: &'a mut S,
     /// Everything that is said of the request when it is over.
-    pub(crate) report: Report<'a, U>,
+    pub(crate) report: Box<Report<'a, U>>,
     /// Whether the reply's head has been sent: from then on a failure can only cut it short.
     pub(crate) replied: bool,
     /// Whether the route's changes to the head have been made.
@@ -70,13 +69,13 @@ struct Budget<U: Upstreams> {
 }
 
 impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
-    pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: RequestHead) -> Self {
+    pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: Box<RequestHead>) -> Self {
         let report = Report::new(proxy, stream.connection(), S::PROTOCOL, stream.id(), head);
         Self { proxy, stream, report, replied: false, prepared: false }
     }
 
     /// Carries the request through to its end.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         if let Err(why) = self.match_route().await {
             self.fail(why).await;
         }
@@ -159,8 +158,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         }
     }
 
-    /// Waits for a stream to one of the cluster's hosts, for the client to give up, or for the time
-    /// that earlier tries have left to run out.
+    /// Gets a stream to one of the cluster's hosts. Where that takes time, the client may give up,
+    /// and the time that earlier tries have left may run out.
     async fn choose_host(
         &mut self,
         cluster: &Rc<U::Cluster>,
@@ -170,9 +169,12 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         global: &mut Option<Timer>,
     ) -> Result<Acquired<U::Stream>, NotAcquired> {
         let choice = Choice { metadata, hash: None, tried: &self.report.tried, fresh };
-        let mut acquire = pin!(self.proxy.upstreams.acquire(cluster, protocol, choice));
+        let mut acquiring = match self.proxy.upstreams.acquire(cluster, protocol, choice) {
+            Acquiring::Done(done) => return done,
+            Acquiring::Connecting(connecting) => connecting,
+        };
         let stream = &mut *self.stream;
-        poll_fn(|cx| match acquire.as_mut().poll(cx) {
+        poll_fn(|cx| match acquiring.as_mut().poll(cx) {
             Poll::Pending => {
                 poll_given_up(cx, stream, global).map(|why| Err(NotAcquired { why, host: None }))
             }

@@ -335,6 +335,6 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
 }
 
 /// Keeps the clock's reading in one place for the phases' durations.
-pub(crate) fn since(start: tokio::time::Instant) -> Duration {
-    clock::now().duration_since(start)
+pub(crate) fn since(start: clock::Moment) -> Duration {
+    clock::moment().since(start)
 }

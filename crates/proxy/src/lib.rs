@@ -18,4 +18,4 @@ mod tests;
 mod upstreams;
 
 pub use context::{Found, LocalRouter, Proxy, ProxySettings, RouterLookup, Routers};
-pub use upstreams::{Acquired, Choice, HostRef, NotAcquired, Upstreams};
+pub use upstreams::{Acquired, Acquiring, Choice, HostRef, NotAcquired, Upstreams};

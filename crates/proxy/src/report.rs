@@ -5,12 +5,11 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 use http::StatusCode;
 use mosn_core::{ConnectionInfo, Failure, Headers, Protocol, RequestHead, RequestInfo, ResponseFlags};
-use mosn_net::clock;
+use mosn_net::clock::{self, Moment};
 use mosn_router::{Message, Variables};
 use mosn_stream::ClientStream;
 use mosn_telemetry::{LogContext, UpstreamMetrics, Variable};
 use mosn_upstream::HostId;
-use tokio::time::Instant;
 
 use crate::{Acquired, Upstreams, context::Proxy, exchange::since, upstreams::HostRef};
 
@@ -20,8 +19,8 @@ const MAX_TRIED: usize = 8;
 /// One request's facts. Dropping it, however the request came to its end, writes them down.
 pub(crate) struct Report<'a, U: Upstreams> {
     proxy: &'a Proxy<U>,
-    start: Instant,
-    pub(crate) head: RequestHead,
+    start: Moment,
+    pub(crate) head: Box<RequestHead>,
     pub(crate) info: RequestInfo,
     /// Path and query as the client sent them, where they were rewritten.
     original_path: Option<Bytes>,
@@ -40,7 +39,7 @@ pub(crate) struct Report<'a, U: Upstreams> {
 /// One try as the upstream's metrics see it.
 struct UpstreamTry {
     host: Arc<UpstreamMetrics>,
-    start: Instant,
+    start: Moment,
 }
 
 impl<'a, U: Upstreams> Report<'a, U> {
@@ -49,18 +48,24 @@ impl<'a, U: Upstreams> Report<'a, U> {
         connection: &Rc<ConnectionInfo>,
         protocol: Protocol,
         id: u64,
-        head: RequestHead,
-    ) -> Self {
-        let start = clock::now();
+        head: Box<RequestHead>,
+    ) -> Box<Self> {
+        let start = clock::moment();
         for metrics in &proxy.settings.metrics {
             metrics.request_total.inc();
             metrics.request_active.inc();
         }
-        Self {
+        Box::new(Self {
             proxy,
             start,
             head,
-            info: RequestInfo::new(Rc::clone(connection), protocol, id, start.into_std(), clock::wall()),
+            info: RequestInfo::new(
+                Rc::clone(connection),
+                protocol,
+                id,
+                clock::now().into_std(),
+                clock::wall(),
+            ),
             original_path: None,
             response_headers: None,
             cluster: None,
@@ -69,7 +74,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
             reused: false,
             finished: false,
             over: false,
-        }
+        })
     }
 
     /// The request has come to its end, good or bad.
@@ -122,7 +127,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
             metrics.request_total.inc();
             metrics.request_active.inc();
         });
-        self.try_ = Some(UpstreamTry { host: Arc::clone(&host.metrics), start: clock::now() });
+        self.try_ = Some(UpstreamTry { host: Arc::clone(&host.metrics), start: clock::moment() });
     }
 
     /// A try ended before it began.

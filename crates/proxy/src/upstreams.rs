@@ -1,8 +1,8 @@
-use std::{rc::Rc, sync::Arc};
+use std::{pin::Pin, rc::Rc, sync::Arc};
 
 use mosn_core::{Failure, Protocol};
 use mosn_router::Metadata;
-use mosn_stream::{ClientStream, HostPool, LocalCluster, Pools, UpstreamStream};
+use mosn_stream::{ClientStream, HostPool, LocalCluster, Open, OpenError, Pools, UpstreamStream};
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{ChooseContext, HostId, RetryToken};
 
@@ -28,7 +28,7 @@ pub trait Upstreams: 'static {
         cluster: &Rc<Self::Cluster>,
         protocol: Protocol,
         choice: Choice<'_>,
-    ) -> impl Future<Output = Result<Acquired<Self::Stream>, NotAcquired>>;
+    ) -> Acquiring<Self::Stream>;
 
     /// A place in the cluster's retry budget; `None` = it is used up.
     fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
@@ -45,6 +45,24 @@ pub struct Choice<'a> {
     pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
     pub fresh: bool,
+}
+
+/// A stream that is there, or on its way.
+pub enum Acquiring<T> {
+    /// It is there, or cannot be had.
+    Done(Result<Acquired<T>, NotAcquired>),
+    /// A connection is being made. Dropping it gives up.
+    Connecting(Pin<Box<dyn Future<Output = Result<Acquired<T>, NotAcquired>>>>),
+}
+
+impl<T> std::fmt::Debug for Acquiring<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Done(Ok(_)) => "Acquired",
+            Self::Done(Err(_)) => "NotAcquired",
+            Self::Connecting(_) => "Connecting",
+        })
+    }
 }
 
 /// A stream to a host.
@@ -91,26 +109,37 @@ impl Upstreams for Pools {
         cluster.metrics()
     }
 
-    async fn acquire(
+    fn acquire(
         &self,
         cluster: &Rc<LocalCluster>,
         protocol: Protocol,
         choice: Choice<'_>,
-    ) -> Result<Acquired<UpstreamStream>, NotAcquired> {
+    ) -> Acquiring<UpstreamStream> {
         let mut cx = ChooseContext {
             hash: choice.hash,
             previous: choice.tried,
             metadata: choice.metadata.map(|labels| &**labels),
-            position: None,
+            ..ChooseContext::default()
         };
-        match self.open(cluster, protocol, &mut cx, choice.fresh).await {
-            Ok((stream, pool)) => Ok(Acquired { stream, host: host_ref(&pool) }),
-            Err(error) => Err(NotAcquired { why: error.why, host: error.host.as_deref().map(host_ref) }),
+        match self.open(cluster, protocol, &mut cx, choice.fresh) {
+            Open::Done(done) => Acquiring::Done(acquired(done)),
+            Open::Connecting(connecting) => {
+                Acquiring::Connecting(Box::pin(async { acquired(connecting.await) }))
+            }
         }
     }
 
     fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {
         cluster.cluster().try_acquire_retry().ok()
+    }
+}
+
+fn acquired(
+    opened: Result<(UpstreamStream, Rc<HostPool>), OpenError>,
+) -> Result<Acquired<UpstreamStream>, NotAcquired> {
+    match opened {
+        Ok((stream, pool)) => Ok(Acquired { stream, host: host_ref(&pool) }),
+        Err(error) => Err(NotAcquired { why: error.why, host: error.host.as_deref().map(host_ref) }),
     }
 }
 

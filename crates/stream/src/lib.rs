@@ -22,7 +22,7 @@ pub use connection::serve_connection;
 pub use date::http_date;
 pub use drain::{Drain, DrainWatch};
 use http::StatusCode;
-pub use pool::{HostPool, LocalCluster, OpenError, Pools, UpstreamStream};
+pub use pool::{HostPool, LocalCluster, Open, OpenError, Opened, Pools, UpstreamStream};
 
 use mosn_config::model::HttpLimits;
 use mosn_core::{
@@ -147,7 +147,7 @@ pub trait ClientStream {
 pub trait Service: 'static {
     /// Carries one request through to its end: on return the reply has been sent, or the stream
     /// reset. Dropping the future cancels the request.
-    fn serve<S: ServerStream>(&self, stream: &mut S, head: RequestHead) -> impl Future<Output = ()>;
+    fn serve<S: ServerStream>(&self, stream: &mut S, head: Box<RequestHead>) -> impl Future<Output = ()>;
 
     /// A connection sent something that never became a request.
     fn refused(&self, connection: &Rc<ConnectionInfo>, protocol: Protocol, why: Failure);

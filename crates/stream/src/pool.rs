@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::{
         Arc,
@@ -93,6 +93,26 @@ enum Kind {
     Http2(Http2ClientStream),
 }
 
+/// What comes of opening a stream.
+pub type Opened = Result<(UpstreamStream, Rc<HostPool>), OpenError>;
+
+/// A stream that is there, or on its way.
+pub enum Open {
+    /// It is there, or cannot be had.
+    Done(Opened),
+    /// A connection is being made. Dropping it gives up.
+    Connecting(Pin<Box<dyn Future<Output = Opened>>>),
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
+            Self::Connecting(_) => f.write_str("Connecting"),
+        }
+    }
+}
+
 /// A stream could not be had.
 #[derive(Debug)]
 pub struct OpenError {
@@ -152,28 +172,46 @@ impl Pools {
 
     /// Chooses a host and opens a stream to it: on a connection that is there, or on a new one.
     /// `fresh` = only a new one will do.
-    ///
-    /// # Errors
-    /// When there is no host, a limit is reached, or the host cannot be reached.
-    pub async fn open(
+    #[must_use]
+    pub fn open(
         &self,
         cluster: &Rc<LocalCluster>,
         protocol: Protocol,
         cx: &mut ChooseContext<'_>,
         fresh: bool,
-    ) -> Result<(UpstreamStream, Rc<HostPool>), OpenError> {
-        let without_host = |why| OpenError { why, host: None };
-        let request = cluster.cluster.try_acquire_request().map_err(|_| without_host(Failure::Overflow))?;
-        let host = cluster.cluster.choose(cx).ok_or_else(|| without_host(Failure::NoHealthyHost))?;
-        let pool = self.host_pool(cluster, host);
-        let opened = match protocol {
-            Protocol::Http1 => pool.http1_stream(&cluster.cluster, fresh).await.map(Kind::Http1),
-            Protocol::Http2 => pool.http2_stream(&cluster.cluster).await.map(Kind::Http2),
+    ) -> Open {
+        let without_host = |why| Open::Done(Err(OpenError { why, host: None }));
+        let Ok(request) = cluster.cluster.try_acquire_request() else {
+            return without_host(Failure::Overflow);
         };
-        match opened {
-            Ok(stream) => Ok((UpstreamStream { stream, _request: request }, pool)),
-            Err(why) => Err(OpenError { why, host: Some(pool) }),
+        let Some(host) = cluster.cluster.choose(cx) else {
+            return without_host(Failure::NoHealthyHost);
+        };
+        let pool = self.host_pool(cluster, host);
+        let there = match protocol {
+            Protocol::Http1 => pool
+                .http1
+                .take()
+                .filter(|_| !fresh)
+                .map(|connection| Kind::Http1(Http1ClientStream::new(connection, &pool.http1))),
+            Protocol::Http2 => {
+                pool.http2.take().map(|connection| Kind::Http2(Http2ClientStream::new(connection)))
+            }
+        };
+        if let Some(stream) = there {
+            return Open::Done(Ok((UpstreamStream { stream, _request: request }, pool)));
         }
+        let cluster = Arc::clone(&cluster.cluster);
+        Open::Connecting(Box::pin(async move {
+            let opened = match protocol {
+                Protocol::Http1 => pool.http1_stream(&cluster).await.map(Kind::Http1),
+                Protocol::Http2 => pool.http2_stream(&cluster).await.map(Kind::Http2),
+            };
+            match opened {
+                Ok(stream) => Ok((UpstreamStream { stream, _request: request }, pool)),
+                Err(why) => Err(OpenError { why, host: Some(pool) }),
+            }
+        }))
     }
 
     fn host_pool(&self, cluster: &LocalCluster, host: &Arc<Host>) -> Rc<HostPool> {
@@ -247,14 +285,7 @@ impl HostPool {
         &self.metrics
     }
 
-    async fn http1_stream(
-        self: &Rc<Self>,
-        cluster: &Cluster,
-        fresh: bool,
-    ) -> Result<Http1ClientStream, Failure> {
-        if let Some(connection) = self.http1.take().filter(|_| !fresh) {
-            return Ok(Http1ClientStream::new(connection, &self.http1));
-        }
+    async fn http1_stream(self: &Rc<Self>, cluster: &Cluster) -> Result<Http1ClientStream, Failure> {
         let token = cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?;
         let io = self.connect(cluster).await?;
         let open = self.count_open(token);

@@ -78,7 +78,7 @@ struct Demo {
 }
 
 impl Service for Demo {
-    async fn serve<S: ServerStream>(&self, stream: &mut S, head: RequestHead) {
+    async fn serve<S: ServerStream>(&self, stream: &mut S, head: Box<RequestHead>) {
         let mut received = 0;
         let mut more = !head.body.is_empty();
         while more {

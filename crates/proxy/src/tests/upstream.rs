@@ -16,7 +16,7 @@ use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::HostId;
 
 use super::script::{Appetite, Script};
-use crate::{Acquired, Choice, HostRef, NotAcquired, Upstreams};
+use crate::{Acquired, Acquiring, Choice, HostRef, NotAcquired, Upstreams};
 
 /// What an upstream does on one stream.
 pub(super) enum Event {
@@ -143,15 +143,15 @@ impl Upstreams for Upstream {
         cluster
     }
 
-    async fn acquire(
+    fn acquire(
         &self,
         _cluster: &Rc<Self::Cluster>,
         _protocol: Protocol,
         choice: Choice<'_>,
-    ) -> Result<Acquired<Peer>, NotAcquired> {
+    ) -> Acquiring<Peer> {
         let live = Counted::new(&self.live);
         let Some(plan) = self.plans.borrow_mut().pop_front() else {
-            return Err(NotAcquired { why: Failure::NoHealthyHost, host: None });
+            return Acquiring::Done(Err(NotAcquired { why: Failure::NoHealthyHost, host: None }));
         };
         let sent = Rc::new(RefCell::new(Sent {
             tried: choice.tried.to_vec(),
@@ -159,27 +159,34 @@ impl Upstreams for Upstream {
             ..Sent::default()
         }));
         self.sent.borrow_mut().push(Rc::clone(&sent));
-        if plan.connects > 0 {
-            tokio::time::sleep(Duration::from_millis(plan.connects)).await;
-        }
         let host = HostRef {
             id: HostId(plan.host),
             address: Arc::from(format!("10.0.0.{}:80", plan.host)),
             hostname: None,
             metrics: Arc::clone(&self.host_metrics),
         };
-        if let Some(why) = plan.refuses {
-            return Err(NotAcquired { why, host: Some(host) });
-        }
-        let stream = Peer {
-            events: Script::new(plan.events),
-            appetite: plan.appetite,
-            reused: plan.reused,
-            send_fails: plan.send_fails,
-            sent,
-            _live: live,
+        let connects = plan.connects;
+        let acquired = match plan.refuses {
+            Some(why) => Err(NotAcquired { why, host: Some(host) }),
+            None => {
+                let stream = Peer {
+                    events: Script::new(plan.events),
+                    appetite: plan.appetite,
+                    reused: plan.reused,
+                    send_fails: plan.send_fails,
+                    sent,
+                    _live: live,
+                };
+                Ok(Acquired { stream, host })
+            }
         };
-        Ok(Acquired { stream, host })
+        if connects == 0 {
+            return Acquiring::Done(acquired);
+        }
+        Acquiring::Connecting(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(connects)).await;
+            acquired
+        }))
     }
 
     fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Counted> {

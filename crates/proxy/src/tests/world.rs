@@ -144,7 +144,7 @@ impl World {
         let got = Rc::clone(&client.got);
         let mut polled = 0;
         let ended = {
-            let mut request = std::pin::pin!(self.proxy.serve(&mut client, head));
+            let mut request = std::pin::pin!(self.proxy.serve(&mut client, Box::new(head)));
             std::future::poll_fn(|cx| {
                 if polled == polls {
                     return std::task::Poll::Ready(false);
@@ -227,7 +227,7 @@ pub(super) fn bytes(length: usize, end: bool) -> Frame {
 pub(super) fn trailers() -> Frame {
     let mut trailers = Headers::default();
     trailers.append("x-sum", b"1");
-    Frame::Trailers(trailers)
+    Frame::Trailers(Box::new(trailers))
 }
 
 /// A reply's head.

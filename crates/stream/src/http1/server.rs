@@ -128,7 +128,7 @@ async fn serve_requests<S: Service>(
     }
 }
 
-async fn switch_to_http2(wire: &mut Wire, head: RequestHead) -> Next {
+async fn switch_to_http2(wire: &mut Wire, head: Box<RequestHead>) -> Next {
     let switched = poll_fn(|task| {
         wire.write(
             task,
@@ -137,7 +137,7 @@ async fn switch_to_http2(wire: &mut Wire, head: RequestHead) -> Next {
         Poll::Ready(Ok::<(), std::io::Error>(()))
     });
     match switched.await {
-        Ok(()) if flushed(wire).await => Next::Http2(Box::new(head)),
+        Ok(()) if flushed(wire).await => Next::Http2(head),
         _ => Next::Abort,
     }
 }
@@ -146,9 +146,8 @@ async fn flushed(wire: &mut Wire) -> bool {
     poll_fn(|task| wire.poll_flushed(task)).await.is_ok()
 }
 
-#[allow(clippy::large_enum_variant, reason = "short-lived, and mostly a head")]
 enum HeadRead {
-    Head(RequestHead, RequestMeta),
+    Head(Box<RequestHead>, RequestMeta),
     /// Nothing had come after all.
     Nothing,
     End,

@@ -335,7 +335,7 @@ fn frame_from(
         None => Bytes::new(),
     };
     let frame = match trailers {
-        Some(trailers) if data.is_empty() => Some(Frame::Trailers(trailers)),
+        Some(trailers) if data.is_empty() => Some(Frame::Trailers(Box::new(trailers))),
         _ if data.is_empty() && !end => None,
         _ => Some(Frame::Data { data, end }),
     };

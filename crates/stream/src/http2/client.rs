@@ -231,7 +231,7 @@ pub struct Http2ClientStream {
     recv: Option<RecvStream>,
     tunnel: bool,
     /// A tunnel's request that waits for the peer's SETTINGS.
-    deferred: Option<http::Request<()>>,
+    deferred: Option<Box<http::Request<()>>>,
     reused: bool,
     _count: StreamCount,
 }
@@ -280,7 +280,7 @@ impl Http2ClientStream {
 
     fn send_deferred(&mut self, cx: &mut Context<'_>, enabled: bool) -> Result<(), Reset> {
         match self.deferred.take() {
-            Some(request) if enabled => self.send_request(cx, request, false),
+            Some(request) if enabled => self.send_request(cx, *request, false),
             _ => Err(Reset(Failure::NotImplemented)),
         }
     }
@@ -308,7 +308,7 @@ impl ClientStream for Http2ClientStream {
             && (head.body.is_empty()
                 || matches!(&first, Some(Frame::Data { data, end: true }) if data.is_empty()));
         if self.tunnel {
-            self.deferred = Some(request);
+            self.deferred = Some(Box::new(request));
             return match self.connection.poll_settings(cx) {
                 Poll::Ready(enabled) => self.send_deferred(cx, enabled),
                 Poll::Pending => Ok(()),

@@ -183,7 +183,7 @@ impl<S: Service> Serving<S> {
             match request_head(parts, &recv, &cx) {
                 Ok(head) => {
                     let mut stream = Http2ServerStream::new(respond, recv, &head, &cx.info);
-                    service.serve(&mut stream, head).await;
+                    service.serve(&mut stream, Box::new(head)).await;
                 }
                 Err(why) => {
                     service.refused(&cx.info, Protocol::Http2, why);
@@ -277,10 +277,6 @@ impl Http2ServerStream {
             expects_continue: head.expects_continue,
             connect: head.method == Method::CONNECT,
         }
-    }
-
-    fn send_trailers(send: &mut SendStream<Bytes>, trailers: Headers) -> Result<(), h2::Error> {
-        send.send_trailers(trailers.into_map())
     }
 }
 
@@ -384,7 +380,7 @@ impl ServerStream for Http2ServerStream {
         let sent = match frame {
             Frame::Data { data, end } if end || !data.is_empty() => send.send_data(data, end),
             Frame::Data { .. } => Ok(()),
-            Frame::Trailers(trailers) => Self::send_trailers(send, trailers),
+            Frame::Trailers(trailers) => send.send_trailers(trailers.into_map()),
         };
         if last {
             self.send = None;
@@ -437,7 +433,7 @@ pub(super) fn poll_frame(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Re
             Some(Err(error)) => return Poll::Ready(Err(error)),
             None => {
                 return Poll::Ready(Ok(match ready!(recv.poll_trailers(cx))? {
-                    Some(trailers) => Frame::Trailers(Headers::Map(trailers)),
+                    Some(trailers) => Frame::Trailers(Box::new(Headers::Map(trailers))),
                     None => Frame::END,
                 }));
             }
