@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::Relaxed},
 };
 
+use mosn_config::model::RetryBudgetSpec;
+
 use crate::Host;
 
 /// A limit is reached. Answered at once, never retried.
@@ -53,7 +55,9 @@ pub struct RetryToken(Option<Arc<InFlight>>);
 pub struct ConnectionToken(Option<Arc<Host>>);
 
 impl InFlight {
-    pub(crate) fn request(self: &Arc<Self>, limit: u32) -> Result<RequestToken, Overflow> {
+    /// `limit` 0 = none; the request is counted only if there is one, or if `counted` says so.
+    pub(crate) fn request(self: &Arc<Self>, limit: u32, counted: bool) -> Result<RequestToken, Overflow> {
+        let limit = if limit == 0 && counted { u32::MAX } else { limit };
         match limit {
             0 => Ok(RequestToken(None)),
             _ if take(&self.requests, limit) => Ok(RequestToken(Some(self.clone()))),
@@ -69,7 +73,21 @@ impl InFlight {
         }
     }
 
-    pub(crate) fn retry(self: &Arc<Self>, limit: u32) -> Result<RetryToken, Overflow> {
+    /// `limit` 0 = none but the budget's. A budget needs all requests to be counted.
+    pub(crate) fn retry(
+        self: &Arc<Self>,
+        limit: u32,
+        budget: Option<&RetryBudgetSpec>,
+    ) -> Result<RetryToken, Overflow> {
+        let budget = budget.map(|budget| {
+            let part = f64::from(self.requests.load(Relaxed)) * budget.percent / 100.0;
+            (part as u32).max(budget.min_concurrency)
+        });
+        let limit = match (limit, budget) {
+            (_, Some(0)) => return Err(Overflow::Retries),
+            (0, budget) => budget.unwrap_or(0),
+            (limit, budget) => limit.min(budget.unwrap_or(limit)),
+        };
         match limit {
             0 => Ok(RetryToken(None)),
             _ if take(&self.retries, limit) => Ok(RetryToken(Some(self.clone()))),
@@ -138,28 +156,52 @@ mod tests {
     #[test]
     fn a_limit_holds_until_a_token_is_dropped() {
         let in_flight = Arc::new(InFlight::default());
-        let one = in_flight.request(2).unwrap();
-        let _two = in_flight.request(2).unwrap();
-        assert_eq!(in_flight.request(2).unwrap_err(), Overflow::Requests);
+        let one = in_flight.request(2, false).unwrap();
+        let _two = in_flight.request(2, false).unwrap();
+        assert_eq!(in_flight.request(2, false).unwrap_err(), Overflow::Requests);
         drop(one);
-        let _three = in_flight.request(2).unwrap();
+        let _three = in_flight.request(2, false).unwrap();
         assert_eq!(in_flight.now(), [2, 0, 0]);
     }
 
     #[test]
     fn without_a_limit_nothing_is_counted() {
         let in_flight = Arc::new(InFlight::default());
-        let _tokens =
-            (in_flight.request(0).unwrap(), in_flight.retry(0).unwrap(), in_flight.pending(0).unwrap());
+        let _tokens = (
+            in_flight.request(0, false).unwrap(),
+            in_flight.retry(0, None).unwrap(),
+            in_flight.pending(0).unwrap(),
+        );
         assert_eq!(in_flight.now(), [0; 3]);
     }
 
     #[test]
     fn a_limit_that_shrinks_below_what_is_in_flight_lets_nothing_in() {
         let in_flight = Arc::new(InFlight::default());
-        let tokens = [in_flight.retry(3).unwrap(), in_flight.retry(3).unwrap()];
-        assert_eq!(in_flight.retry(1).unwrap_err(), Overflow::Retries);
+        let tokens = [in_flight.retry(3, None).unwrap(), in_flight.retry(3, None).unwrap()];
+        assert_eq!(in_flight.retry(1, None).unwrap_err(), Overflow::Retries);
         drop(tokens);
-        assert!(in_flight.retry(1).is_ok());
+        assert!(in_flight.retry(1, None).is_ok());
+    }
+
+    #[test]
+    fn a_budget_lets_retries_be_a_part_of_the_requests() {
+        let in_flight = Arc::new(InFlight::default());
+        let budget = RetryBudgetSpec { percent: 20.0, min_concurrency: 2 };
+        let granted = |limit| {
+            let tokens: Vec<_> = std::iter::repeat_with(|| in_flight.retry(limit, Some(&budget)))
+                .map_while(Result::ok)
+                .collect();
+            tokens.len()
+        };
+        assert_eq!(granted(0), 2);
+        let requests: Vec<_> = (0..50).map(|_| in_flight.request(0, true).unwrap()).collect();
+        assert_eq!(granted(0), 10);
+        assert_eq!(granted(4), 4);
+        drop(requests);
+        assert_eq!(granted(0), 2);
+        assert_eq!(in_flight.now(), [0; 3]);
+        let none = RetryBudgetSpec { percent: 0.0, min_concurrency: 0 };
+        assert_eq!(in_flight.retry(0, Some(&none)).unwrap_err(), Overflow::Retries);
     }
 }

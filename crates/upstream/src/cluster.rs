@@ -1,10 +1,21 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 
-use mosn_config::model::{Breakers, ClusterSpec, HostSpec, LocalitySpec, Name};
+use mosn_config::model::{
+    BalancerKind, Breakers, ClusterSpec, HealthCheckSpec, HostSpec, LocalitySpec, Name,
+};
 
 use crate::{
-    ChooseContext, ClusterError, ConnectionToken, Host, Overflow, PendingToken, RequestToken, RetryToken,
-    balancer::Balancer, breakers, breakers::InFlight,
+    Attempt, ChooseContext, ClusterError, ConnectionToken, Health, Host, OutlierEvent, Overflow,
+    PendingToken, RequestToken, RetryToken,
+    balancer::Terms,
+    breakers::{self, InFlight},
+    observe::Observer,
+    priorities::Priorities,
+    subset::{Found, Subsets},
 };
 
 /// A cluster as it is at some moment. A change makes another one, with the same counters.
@@ -27,9 +38,12 @@ pub struct Cluster {
     /// Without its hosts: what a change of hosts builds on.
     spec: Arc<ClusterSpec>,
     localities: Box<[LocalitySpec]>,
-    hosts: Box<[Arc<Host>]>,
-    balancer: Balancer,
+    hosts: Priorities,
+    subsets: Option<Box<Subsets>>,
     in_flight: Arc<InFlight>,
+    /// `None` where nothing depends on what becomes of requests.
+    observer: Option<Arc<Observer>>,
+    subset_fallbacks: Arc<AtomicU64>,
 }
 
 impl Cluster {
@@ -63,10 +77,10 @@ impl Cluster {
         }
         let known: HashMap<&str, &Arc<Host>, ahash::RandomState> = before
             .into_iter()
-            .flat_map(|before| &before.hosts)
+            .flat_map(|before| before.hosts())
             .map(|host| (&*host.address_text, host))
             .collect();
-        let mut seen = std::collections::HashSet::with_hasher(ahash::RandomState::new());
+        let mut seen = HashSet::with_hasher(ahash::RandomState::new());
         let mut hosts = Vec::with_capacity(localities.iter().map(|locality| locality.hosts.len()).sum());
         for (index, locality) in localities.iter_mut().enumerate() {
             for host in std::mem::take(&mut locality.hosts) {
@@ -84,6 +98,15 @@ impl Cluster {
                 hosts.push(host);
             }
         }
+        let observer = match before {
+            Some(before) if Observer::same(&before.spec, &spec) => before.observer.clone(),
+            _ => Observer::new(&spec),
+        };
+        let hosts: Arc<[Arc<Host>]> = hosts.into();
+        if let Some(outlier) = observer.as_ref().and_then(|observer| observer.outlier.as_ref()) {
+            outlier.set_hosts(&hosts);
+        }
+        let subset_fallbacks = before.map_or_else(Arc::default, |before| before.subset_fallbacks.clone());
         Ok(Self {
             name: spec.name.clone(),
             connect_timeout: spec.connect_timeout,
@@ -92,19 +115,38 @@ impl Cluster {
             max_requests_per_connection: spec.max_requests_per_connection,
             mark: spec.mark,
             own_pools: spec.own_pools,
-            balancer: Balancer::new(spec.balancer, &hosts),
+            subsets: Subsets::new(&spec, &localities, &hosts, subset_fallbacks.clone()).map(Box::new),
+            hosts: Priorities::new(&spec, &localities, hosts),
             localities: localities.into_boxed_slice(),
-            hosts: hosts.into_boxed_slice(),
             in_flight: before.map_or_else(Arc::default, |before| before.in_flight.clone()),
+            observer,
+            subset_fallbacks,
             spec,
         })
     }
 
+    /// Forgets what was found out about hosts by means that the cluster no longer has: nobody else
+    /// would.
+    pub(crate) fn forget_health(&self, before: &Self) {
+        let (old, new) = (&before.spec.health, &self.spec.health);
+        let now = Instant::now();
+        for (had, has, flag) in [
+            (old.check.is_some(), new.check.is_some(), Health::FAILED_ACTIVE_CHECK),
+            (old.outlier.is_some(), new.outlier.is_some(), Health::FAILED_OUTLIER_CHECK),
+        ] {
+            if had && !has {
+                for host in self.hosts() {
+                    host.set_health(flag, false, now);
+                }
+            }
+        }
+    }
+
     /// Marks the hosts that `after` no longer has.
     pub(crate) fn retire_hosts(&self, after: Option<&Self>) {
-        let kept: std::collections::HashSet<_, ahash::RandomState> =
-            after.into_iter().flat_map(|after| &after.hosts).map(|host| host.id).collect();
-        for host in self.hosts.iter().filter(|host| !kept.contains(&host.id)) {
+        let kept: HashSet<_, ahash::RandomState> =
+            after.into_iter().flat_map(|after| after.hosts()).map(|host| host.id).collect();
+        for host in self.hosts().iter().filter(|host| !kept.contains(&host.id)) {
             host.retire();
         }
     }
@@ -113,7 +155,7 @@ impl Cluster {
     #[must_use]
     pub fn localities(&self) -> Vec<LocalitySpec> {
         let mut localities = self.localities.to_vec();
-        for host in &self.hosts {
+        for host in self.hosts() {
             localities[usize::from(host.locality)].hosts.push(host.spec());
         }
         localities
@@ -128,19 +170,76 @@ impl Cluster {
     /// All of its hosts, healthy or not.
     #[must_use]
     pub fn hosts(&self) -> &[Arc<Host>] {
-        &self.hosts
+        self.hosts.hosts()
     }
 
     /// How many hosts a request of this kind can choose from, healthy or not.
     #[must_use]
-    pub fn host_count(&self, _: &ChooseContext<'_>) -> usize {
-        self.hosts.len()
+    pub fn host_count(&self, cx: &ChooseContext<'_>) -> usize {
+        let Some(subsets) = &self.subsets else { return self.hosts().len() };
+        let hosts = match subsets.find(cx.metadata) {
+            Found::All => Some(&self.hosts),
+            Found::Subset(hosts) => Some(hosts),
+            Found::Nothing => subsets.fall_back(&self.hosts),
+        };
+        hosts.map_or(0, |hosts| hosts.hosts().len())
     }
 
     /// A host for a request; `None` if no healthy one suits it. The answer is another one each time,
     /// so a retry asks again, with the hosts that it tried in `cx.previous`.
     pub fn choose(&self, cx: &mut ChooseContext<'_>) -> Option<&Arc<Host>> {
-        self.balancer.choose(&self.hosts, cx)
+        let terms = Terms {
+            panic: false,
+            slow_start: self.spec.balancing.slow_start.as_ref(),
+            averages: self.observer.as_ref().and_then(|observer| observer.averages.as_ref()),
+            requests: self.observer.as_ref().map(|observer| observer.requests()),
+        };
+        let Some(subsets) = &self.subsets else { return self.hosts.choose(cx, terms) };
+        match subsets.find(cx.metadata) {
+            Found::All => return self.hosts.choose(cx, terms),
+            Found::Subset(hosts) => {
+                let host = hosts.choose(cx, terms);
+                if host.is_some() {
+                    return host;
+                }
+            }
+            Found::Nothing => {}
+        }
+        let hosts = subsets.fall_back(&self.hosts)?;
+        subsets.count_fallback();
+        hosts.choose(cx, terms)
+    }
+
+    /// Notes that a request is sent to one of its hosts, where a balancer or outlier detection wants
+    /// to know; costs nothing elsewhere.
+    pub fn begin(&self, host: &Arc<Host>) -> Attempt {
+        self.observer.as_ref().map_or_else(Attempt::unseen, |observer| observer.begin(host))
+    }
+
+    /// Lets hosts back in that outlier detection left out for long enough, and compares success
+    /// rates. To be called by the control plane each [`Self::outlier_interval`].
+    pub fn sweep_outliers(&self, now: Instant) -> Vec<OutlierEvent> {
+        let outlier = self.observer.as_ref().and_then(|observer| observer.outlier.as_ref());
+        outlier.map_or_else(Vec::new, |outlier| outlier.sweep(self.hosts(), now))
+    }
+
+    /// How often [`Self::sweep_outliers`] is to be called; `None` = never.
+    #[must_use]
+    pub fn outlier_interval(&self) -> Option<Duration> {
+        self.spec.health.outlier.as_ref().map(|outlier| outlier.interval)
+    }
+
+    /// How its hosts are to be checked; `None` = not at all.
+    #[must_use]
+    pub fn health_check(&self) -> Option<&HealthCheckSpec> {
+        self.spec.health.check.as_deref()
+    }
+
+    /// How many subsets there are (`lb_subsets_created`), and how often there was none for a request
+    /// and another host took it (`lb_subsets_fallback`).
+    #[must_use]
+    pub fn subset_numbers(&self) -> (usize, u64) {
+        self.subsets.as_ref().map_or((0, 0), |subsets| subsets.numbers())
     }
 
     /// Counts a request until the token is dropped, if their number is limited.
@@ -148,7 +247,7 @@ impl Cluster {
     /// # Errors
     /// [`Overflow::Requests`] if the limit is reached.
     pub fn try_acquire_request(&self) -> Result<RequestToken, Overflow> {
-        self.in_flight.request(self.breakers.max_requests)
+        self.in_flight.request(self.breakers.max_requests, self.spec.retry_budget.is_some())
     }
 
     /// Counts a request that waits for a connection, as [`Self::try_acquire_request`] does.
@@ -159,12 +258,14 @@ impl Cluster {
         self.in_flight.pending(self.breakers.max_pending_requests)
     }
 
-    /// Counts a retry, as [`Self::try_acquire_request`] does.
+    /// Counts a retry, as [`Self::try_acquire_request`] does. Where there is a retry budget, retries
+    /// are also limited to their part of the requests in flight, so that they cannot multiply the
+    /// load of hosts that fail because of it.
     ///
     /// # Errors
     /// [`Overflow::Retries`] if the limit is reached.
     pub fn try_acquire_retry(&self) -> Result<RetryToken, Overflow> {
-        self.in_flight.retry(self.breakers.max_retries)
+        self.in_flight.retry(self.breakers.max_retries, self.spec.retry_budget.as_ref())
     }
 
     /// Counts a connection to one of its hosts, as [`Self::try_acquire_request`] does. The limit is
@@ -173,7 +274,8 @@ impl Cluster {
     /// # Errors
     /// [`Overflow::Connections`] if the limit is reached.
     pub fn try_acquire_connection(&self, host: &Arc<Host>) -> Result<ConnectionToken, Overflow> {
-        breakers::connection(host, self.breakers.max_connections, false)
+        let counted = self.spec.balancer == BalancerKind::LeastConnection;
+        breakers::connection(host, self.breakers.max_connections, counted)
     }
 
     /// Requests, waiting requests and retries in flight, each counted only while it is limited.

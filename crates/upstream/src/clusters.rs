@@ -1,13 +1,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use ahash::RandomState;
 use arc_swap::{ArcSwap, Guard};
 use mosn_config::model::{ClusterSpec, HostSpec, LocalitySpec, Name};
 
-use crate::{Cluster, ClusterError, cluster::one_locality};
+use crate::{Cluster, ClusterError, Health, addresses::Addresses, cluster::one_locality};
 
 /// Every cluster of the process. Clones share it.
 ///
@@ -20,7 +21,7 @@ pub struct Clusters(Arc<Store>);
 struct Store {
     map: ArcSwap<ClusterMap>,
     /// Held while a new map is made from the last one.
-    writer: Mutex<()>,
+    writer: Mutex<Addresses>,
 }
 
 /// All clusters at some moment.
@@ -67,11 +68,11 @@ impl Clusters {
     /// # Errors
     /// If the cluster cannot be built; then nothing has changed.
     pub fn add_or_update(&self, spec: ClusterSpec) -> Result<(), ClusterError> {
-        let _writer = self.writer();
+        let mut addresses = self.writer();
         let map = self.snapshot();
         let before = map.get(&spec.name);
         let cluster = Cluster::build(spec, before.map(|before| &**before))?;
-        self.publish(&map, cluster);
+        self.publish(&map, cluster, &mut addresses);
         Ok(())
     }
 
@@ -81,13 +82,13 @@ impl Clusters {
     /// # Errors
     /// As for [`Self::add_or_update`].
     pub fn add_or_update_settings(&self, spec: ClusterSpec) -> Result<(), ClusterError> {
-        let _writer = self.writer();
+        let mut addresses = self.writer();
         let map = self.snapshot();
         let cluster = match map.get(&spec.name) {
             Some(before) => before.with_settings(spec)?,
             None => Cluster::build(spec, None)?,
         };
-        self.publish(&map, cluster);
+        self.publish(&map, cluster, &mut addresses);
         Ok(())
     }
 
@@ -96,7 +97,7 @@ impl Clusters {
     /// # Errors
     /// Every cluster that cannot be built; then nothing has changed.
     pub fn set_all(&self, specs: Vec<ClusterSpec>) -> Result<(), Vec<ClusterError>> {
-        let _writer = self.writer();
+        let mut addresses = self.writer();
         let before = self.snapshot();
         let mut after = ClusterMap::default();
         let mut shards: Vec<Shard> = (0..SHARDS).map(|_| after.empty_shard()).collect();
@@ -120,9 +121,15 @@ impl Clusters {
         }
         after.shards = shards.into_iter().map(Arc::new).collect();
         let after = Arc::new(after);
+        after.iter().for_each(|cluster| addresses.add(cluster));
         self.0.map.store(after.clone());
         for old in before.iter() {
-            old.retire_hosts(after.get(&old.name).map(|new| &**new));
+            let new = after.get(&old.name).map(|new| &**new);
+            old.retire_hosts(new);
+            addresses.remove_retired(old);
+            if let Some(new) = new {
+                new.forget_health(old);
+            }
         }
         Ok(())
     }
@@ -185,7 +192,7 @@ impl Clusters {
     /// # Errors
     /// If one of them does not exist; then none has been removed.
     pub fn remove(&self, names: &[&str]) -> Result<(), ClusterError> {
-        let _writer = self.writer();
+        let mut addresses = self.writer();
         let map = self.snapshot();
         if let Some(unknown) = names.iter().find(|name| map.get(name).is_none()) {
             return Err(ClusterError::Unknown { cluster: (*unknown).into() });
@@ -199,6 +206,7 @@ impl Clusters {
         for name in names {
             if let Some(cluster) = map.get(name) {
                 cluster.retire_hosts(None);
+                addresses.remove_retired(cluster);
             }
         }
         Ok(())
@@ -209,26 +217,37 @@ impl Clusters {
         name: &str,
         hosts: impl FnOnce(&Cluster) -> Vec<LocalitySpec>,
     ) -> Result<(), ClusterError> {
-        let _writer = self.writer();
+        let mut addresses = self.writer();
         let map = self.snapshot();
         let cluster = map.get(name).ok_or_else(|| ClusterError::Unknown { cluster: name.into() })?;
-        self.publish(&map, cluster.with_hosts(hosts(cluster))?);
+        self.publish(&map, cluster.with_hosts(hosts(cluster))?, &mut addresses);
         Ok(())
     }
 
+    /// Sets or clears health flags of an address in every cluster that has it, as in MOSN: what one
+    /// cluster's check finds holds for all. Whether that changed any; false if no cluster has it.
+    pub fn set_health(&self, address: &str, flags: Health, on: bool, now: Instant) -> bool {
+        let mut addresses = self.writer();
+        let hosts = addresses.hosts(address, || self.snapshot());
+        hosts.into_iter().fold(false, |changed, host| host.set_health(flags, on, now) | changed)
+    }
+
     /// Publishes `map` with this cluster in place of the one of its name.
-    fn publish(&self, map: &ClusterMap, cluster: Cluster) {
+    fn publish(&self, map: &ClusterMap, cluster: Cluster, addresses: &mut Addresses) {
         let cluster = Arc::new(cluster);
+        addresses.add(&cluster);
         let mut after = map.copy();
         let at = after.shard(&cluster.name);
         let before = Arc::make_mut(&mut after.shards[at]).insert(cluster.name.clone(), cluster.clone());
         self.0.map.store(Arc::new(after));
         if let Some(before) = before {
             before.retire_hosts(Some(&cluster));
+            addresses.remove_retired(&before);
+            cluster.forget_health(&before);
         }
     }
 
-    fn writer(&self) -> MutexGuard<'_, ()> {
+    fn writer(&self) -> MutexGuard<'_, Addresses> {
         // What a writer that panicked had not published is gone with it; the map is whole.
         self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,12 +301,10 @@ impl Default for ClusterMap {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use mosn_config::model::{BalancerKind, Breakers, Discovery};
+    use mosn_config::model::{Breakers, HealthSpec};
 
     use super::*;
-    use crate::{Health, Overflow};
+    use crate::Overflow;
 
     fn host(address: &str) -> HostSpec {
         HostSpec {
@@ -302,15 +319,9 @@ mod tests {
     fn spec(name: &str, addresses: &[&str]) -> ClusterSpec {
         ClusterSpec {
             name: name.into(),
-            discovery: Discovery::Static,
-            balancer: BalancerKind::RoundRobin,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: None,
             breakers: Breakers { max_requests: 1, ..Breakers::default() },
-            max_requests_per_connection: None,
-            mark: 0,
-            own_pools: false,
             localities: one_locality(addresses.iter().copied().map(host).collect()),
+            ..ClusterSpec::default()
         }
     }
 
@@ -324,7 +335,7 @@ mod tests {
         clusters.add_or_update(spec("a", &["1.1.1.1:1", "1.1.1.1:2"])).unwrap();
         let old = clusters.get("a").unwrap();
         let token = old.try_acquire_request().unwrap();
-        old.hosts()[1].set_health(Health::FAILED_ACTIVE_CHECK, true);
+        old.hosts()[1].set_health(Health::FAILED_ACTIVE_CHECK, true, Instant::now());
 
         clusters.add_or_update(spec("a", &["1.1.1.1:3", "1.1.1.1:2"])).unwrap();
         let new = clusters.get("a").unwrap();
@@ -400,5 +411,41 @@ mod tests {
         assert!(clusters.get("a").is_none() && clusters.get("c").is_some());
         assert!(old.get("a").unwrap().hosts()[0].is_retired());
         assert_eq!(old.get("b").unwrap().hosts()[0].id, clusters.get("b").unwrap().hosts()[0].id);
+    }
+
+    #[test]
+    fn what_a_check_finds_of_an_address_holds_in_every_cluster() {
+        let clusters = Clusters::new();
+        let now = Instant::now();
+        clusters.set_all(vec![spec("a", &["1.1.1.1:1"]), spec("b", &["1.1.1.1:1", "1.1.1.1:2"])]).unwrap();
+        let healthy = |name: &str| clusters.get(name).unwrap().hosts()[0].is_healthy();
+        assert!(clusters.set_health("1.1.1.1:1", Health::FAILED_ACTIVE_CHECK, true, now));
+        assert!(!clusters.set_health("1.1.1.1:1", Health::FAILED_ACTIVE_CHECK, true, now));
+        assert!(!clusters.set_health("9.9.9.9:9", Health::FAILED_ACTIVE_CHECK, true, now));
+        assert!(!healthy("a") && !healthy("b") && clusters.get("b").unwrap().hosts()[1].is_healthy());
+        // Also where the address comes later, and as long as any cluster has it.
+        clusters.add_or_update(spec("c", &["1.1.1.1:1"])).unwrap();
+        clusters.remove(&["a", "b"]).unwrap();
+        assert!(!healthy("c"));
+        assert!(clusters.set_health("1.1.1.1:1", Health::FAILED_ACTIVE_CHECK, false, now));
+        assert!(healthy("c"));
+        clusters.remove(&["c"]).unwrap();
+        assert!(!clusters.set_health("1.1.1.1:1", Health::FAILED_ACTIVE_CHECK, true, now));
+        clusters.add_or_update(spec("d", &["1.1.1.1:1"])).unwrap();
+        assert!(healthy("d"));
+    }
+
+    #[test]
+    fn health_is_forgotten_with_what_found_it() {
+        let clusters = Clusters::new();
+        let outlier = HealthSpec { outlier: Some(Box::default()), check: None };
+        let with = |health: HealthSpec| ClusterSpec { health, ..spec("a", &["1.1.1.1:1", "1.1.1.1:2"]) };
+        clusters.add_or_update(with(outlier.clone())).unwrap();
+        let host = clusters.get("a").unwrap().hosts()[0].clone();
+        host.set_health(Health::FAILED_OUTLIER_CHECK, true, Instant::now());
+        clusters.add_or_update(ClusterSpec { mark: 1, ..with(outlier) }).unwrap();
+        assert!(!host.is_healthy());
+        clusters.add_or_update(with(HealthSpec::default())).unwrap();
+        assert!(host.is_healthy());
     }
 }

@@ -1,20 +1,29 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use mosn_config::model::{HostSpec, Name};
 
-use crate::HostAddress;
+use crate::{HostAddress, clock, observe::HostRecord};
 
 /// A host's identity: unique in the process, the same as long as its cluster has its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub u64);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Counts changes of any host's health, so that what was worked out from health can tell that it
+/// may be out of date.
+static HEALTH_CHANGES: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) fn health_changes() -> u64 {
+    HEALTH_CHANGES.load(Relaxed)
+}
 
 /// One host of one cluster.
 ///
@@ -49,9 +58,13 @@ pub(crate) type Labels = Arc<BTreeMap<Name, BTreeMap<Name, Name>>>;
 #[derive(Debug, Default)]
 struct State {
     health: AtomicU64,
+    /// When it came or last recovered (see [`clock`]).
+    fresh_since: AtomicU64,
     requests: AtomicU32,
     connections: AtomicU32,
     retired: AtomicBool,
+    /// What became of its requests; made when something first asks.
+    record: OnceLock<Box<HostRecord>>,
 }
 
 /// Why a host is not to be used: a set of flags, empty for a healthy one.
@@ -108,7 +121,7 @@ impl Host {
             metadata: spec.metadata.as_deref().map(|labels| Arc::new(labels.clone())),
             locality,
             first: before.map(|before| before.first.as_ref().unwrap_or(before).clone()),
-            state: State::default(),
+            state: State { fresh_since: clock::millis(Instant::now()).into(), ..State::default() },
         }))
     }
 
@@ -140,11 +153,31 @@ impl Host {
         Health(self.state().health.load(Relaxed))
     }
 
-    /// Sets or clears flags; whether that changed any.
-    pub fn set_health(&self, flags: Health, on: bool) -> bool {
-        let health = &self.state().health;
-        let before = if on { health.fetch_or(flags.0, Relaxed) } else { health.fetch_and(!flags.0, Relaxed) };
-        (before & flags.0 != 0) != on
+    /// Sets or clears flags at the time `now`; whether that changed any. A host whose last flag is
+    /// cleared starts slowly, like a new one.
+    ///
+    /// This host only: [`Clusters::set_health`](crate::Clusters::set_health) is for what is true of
+    /// the address in every cluster.
+    pub fn set_health(&self, flags: Health, on: bool, now: Instant) -> bool {
+        let state = self.state();
+        let before = match on {
+            true => state.health.fetch_or(flags.0, Relaxed),
+            false => state.health.fetch_and(!flags.0, Relaxed),
+        };
+        let after = if on { before | flags.0 } else { before & !flags.0 };
+        if after == before {
+            return false;
+        }
+        if after == 0 {
+            state.fresh_since.store(clock::millis(now), Relaxed);
+        }
+        HEALTH_CHANGES.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// When it came or last recovered, in [`clock::millis`].
+    pub(crate) fn fresh_since(&self) -> u64 {
+        self.state().fresh_since.load(Relaxed)
     }
 
     /// Requests in flight, counted where the balancer or a breaker asks for it.
@@ -159,8 +192,16 @@ impl Host {
         self.state().connections.load(Relaxed)
     }
 
+    pub(crate) fn requests(&self) -> &AtomicU32 {
+        &self.state().requests
+    }
+
     pub(crate) fn connections(&self) -> &AtomicU32 {
         &self.state().connections
+    }
+
+    pub(crate) fn record(&self) -> &HostRecord {
+        self.state().record.get_or_init(Box::default)
     }
 
     /// Whether the cluster no longer has it, so that its pools can be drained once nothing uses it.
@@ -188,10 +229,11 @@ mod tests {
         let two = Host::new(&spec("1.2.3.4:5", 2), 0, Some(&one)).unwrap();
         let three = Host::new(&spec("1.2.3.4:5", 3), 0, Some(&two)).unwrap();
         assert_eq!(one.id, three.id);
-        assert!(one.set_health(Health::FAILED_ACTIVE_CHECK, true));
+        let now = Instant::now();
+        assert!(one.set_health(Health::FAILED_ACTIVE_CHECK, true, now));
         assert!(!two.is_healthy() && !three.is_healthy());
-        assert!(!three.set_health(Health::FAILED_ACTIVE_CHECK, true));
-        assert!(three.set_health(Health::FAILED_ACTIVE_CHECK, false));
+        assert!(!three.set_health(Health::FAILED_ACTIVE_CHECK, true, now));
+        assert!(three.set_health(Health::FAILED_ACTIVE_CHECK, false, now));
         assert!(one.is_healthy());
         let same = Host::new(&spec("1.2.3.4:5", 3), 0, Some(&three)).unwrap();
         assert!(Arc::ptr_eq(&same, &three));

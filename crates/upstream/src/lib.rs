@@ -8,17 +8,27 @@
 //! outcome.
 
 mod address;
+mod addresses;
 mod balancer;
 mod breakers;
+mod check;
+mod clock;
 mod cluster;
 mod clusters;
 mod error;
 mod host;
+mod observe;
+mod outlier;
+mod priorities;
+mod subset;
 
 pub use address::HostAddress;
 pub use balancer::ChooseContext;
 pub use breakers::{ConnectionToken, Overflow, PendingToken, RequestToken, RetryToken};
+pub use check::{CheckState, Verdict, event_log_line, first_check, good_status, next_check};
 pub use cluster::Cluster;
 pub use clusters::{ClusterMap, Clusters};
 pub use error::ClusterError;
 pub use host::{Health, Host, HostId};
+pub use observe::{Attempt, Outcome};
+pub use outlier::{OutlierEvent, OutlierReason};

@@ -1,14 +1,34 @@
 //! Choosing one of a cluster's hosts.
 
+mod alias;
+mod least;
+mod maglev;
+mod peak_ewma;
 mod random;
+mod request_round_robin;
+mod ring;
 mod round_robin;
+mod schedule;
+mod slow_start;
+#[cfg(test)]
+pub(crate) mod testing;
+mod weighted;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use mosn_config::model::{BalancerKind, Name};
+use mosn_config::model::{BalancerKind, BalancingSpec, Name, SlowStartSpec};
 
-use self::{random::Random, round_robin::RoundRobin};
-use crate::{Host, HostId};
+pub(crate) use self::ring::spread;
+use self::{
+    least::Least,
+    maglev::Maglev,
+    peak_ewma::PeakEwma,
+    random::Random,
+    ring::Ring,
+    round_robin::RoundRobin,
+    weighted::{WeightedRandom, WeightedRoundRobin},
+};
+use crate::{Host, HostId, observe::Averages};
 
 /// What is known of the request when a host is chosen.
 #[derive(Debug, Default)]
@@ -19,147 +39,136 @@ pub struct ChooseContext<'a> {
     pub previous: &'a [HostId],
     /// Labels that the host must have, for subset balancing.
     pub metadata: Option<&'a BTreeMap<Name, Name>>,
-    /// Where balancers that go on from their last choice keep it; `None` at first.
+    /// Where balancers that go on from their last choice keep it; `None` at first. To be kept from
+    /// one try of a request to the next.
     pub position: Option<u32>,
+    /// The time, if it is known; balancers that need it and are not told read the clock.
+    pub now: Option<Instant>,
+}
+
+/// How a balancer may choose this time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// Takes unhealthy hosts as well.
+    pub(crate) panic: bool,
+    pub(crate) slow_start: Option<&'a SlowStartSpec>,
+    pub(crate) averages: Option<&'a Averages>,
+    /// Requests in flight to all of the cluster's hosts, if they are counted.
+    pub(crate) requests: Option<u32>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Balancer {
     RoundRobin(RoundRobin),
     Random(Random),
+    WeightedRoundRobin(WeightedRoundRobin),
+    WeightedRandom(WeightedRandom),
+    Least(Least),
+    PeakEwma(PeakEwma),
+    Maglev(Box<Maglev>),
+    Ring(Box<Ring>),
+    RequestRoundRobin,
 }
 
 impl Balancer {
-    pub(crate) fn new(kind: BalancerKind, hosts: &[Arc<Host>]) -> Self {
+    pub(crate) fn new(kind: BalancerKind, spec: &BalancingSpec, hosts: &[Arc<Host>]) -> Self {
         match kind {
             BalancerKind::RoundRobin => Self::RoundRobin(RoundRobin::new(hosts.len())),
             BalancerKind::Random => Self::Random(Random::new(hosts.len())),
+            BalancerKind::WeightedRoundRobin => Self::WeightedRoundRobin(WeightedRoundRobin::new(
+                hosts,
+                fastrand::usize(0..hosts.len().max(1)),
+            )),
+            BalancerKind::WeightedRandom => Self::WeightedRandom(WeightedRandom::new(hosts)),
+            BalancerKind::LeastRequest => Self::Least(Least::new(spec, hosts, Host::active_requests)),
+            BalancerKind::LeastConnection => Self::Least(Least::new(spec, hosts, Host::active_connections)),
+            BalancerKind::PeakEwma => Self::PeakEwma(PeakEwma::new(spec, hosts)),
+            BalancerKind::Maglev => Self::Maglev(Box::new(Maglev::new(spec, hosts))),
+            BalancerKind::RingHash => Self::Ring(Box::new(Ring::new(spec, hosts))),
+            BalancerKind::RequestRoundRobin => Self::RequestRoundRobin,
         }
     }
 
-    /// A healthy host, another than those of `cx.previous` if there is one.
+    /// A host that the terms allow, another than those of `cx.previous` if there is one.
     pub(crate) fn choose<'a>(
         &self,
         hosts: &'a [Arc<Host>],
         cx: &mut ChooseContext<'_>,
+        terms: Terms<'_>,
     ) -> Option<&'a Arc<Host>> {
-        let first = self.pick(hosts, cx)?;
+        let first = self.pick(hosts, cx, terms)?;
         if cx.previous.is_empty() || !cx.previous.contains(&first.id) {
             return Some(first);
         }
         // Asking again keeps the balancer's shares among the others: the neighbour of a host that
         // fails must not get all of its retries.
         for _ in 0..4 {
-            let host = self.pick(hosts, cx)?;
+            let host = self.pick(hosts, cx, terms)?;
             if !cx.previous.contains(&host.id) {
                 return Some(host);
             }
         }
-        let start = fastrand::usize(0..hosts.len());
-        let (before, after) = hosts.split_at(start);
-        let other =
-            after.iter().chain(before).find(|host| host.is_healthy() && !cx.previous.contains(&host.id));
-        Some(other.unwrap_or(first))
+        let (before, after) = hosts.split_at(fastrand::usize(0..hosts.len()));
+        let mut others = after.iter().chain(before);
+        Some(others.find(|host| terms.take(host) && !cx.previous.contains(&host.id)).unwrap_or(first))
     }
 
-    fn pick<'a>(&self, hosts: &'a [Arc<Host>], _: &mut ChooseContext<'_>) -> Option<&'a Arc<Host>> {
+    fn pick<'a>(
+        &self,
+        hosts: &'a [Arc<Host>],
+        cx: &mut ChooseContext<'_>,
+        terms: Terms<'_>,
+    ) -> Option<&'a Arc<Host>> {
+        if let [only] = hosts {
+            return terms.take(only).then_some(only);
+        }
         match self {
-            Self::RoundRobin(balancer) => balancer.pick(hosts),
-            Self::Random(balancer) => balancer.pick(hosts),
+            Self::RoundRobin(balancer) => balancer.pick(hosts, terms),
+            Self::Random(balancer) => balancer.pick(hosts, terms),
+            Self::WeightedRoundRobin(balancer) => balancer.pick(hosts, cx, terms),
+            Self::WeightedRandom(balancer) => balancer.pick(hosts, cx, terms),
+            Self::Least(balancer) => balancer.pick(hosts, cx, terms),
+            Self::PeakEwma(balancer) => balancer.pick(hosts, cx, terms),
+            Self::Maglev(balancer) => balancer.pick(hosts, cx, terms),
+            Self::Ring(balancer) => balancer.pick(hosts, cx, terms),
+            Self::RequestRoundRobin => request_round_robin::pick(hosts, cx, terms),
         }
     }
+}
+
+impl Terms<'_> {
+    /// Whether health allows the host.
+    pub(crate) fn take(&self, host: &Host) -> bool {
+        self.panic || host.is_healthy()
+    }
+
+    /// The requests in flight from which on a host gets no more by hash, where it may have `percent`
+    /// percent of the average; `None` = no bound.
+    fn most_requests(&self, hosts: &[Arc<Host>], percent: u32) -> Option<u32> {
+        if percent == 0 {
+            return None;
+        }
+        let counted = || hosts.iter().map(|host| host.active_requests()).sum();
+        let total = u64::from(self.requests.unwrap_or_else(counted)) + 1;
+        let most = (total * u64::from(percent)).div_ceil(hosts.len().max(1) as u64 * 100);
+        Some(u32::try_from(most).unwrap_or(u32::MAX))
+    }
+
+    /// Whether slow start allows the host this time: as often as the part of its weight that it has
+    /// by now.
+    fn slow_start_takes(&self, host: &Host, cx: &mut ChooseContext<'_>) -> bool {
+        let Some(spec) = self.slow_start else { return true };
+        let now = *cx.now.get_or_insert_with(Instant::now);
+        let part = slow_start::part(spec, host, now);
+        part >= 1.0 || fastrand::f64() < part
+    }
+}
+
+/// The hosts from `start` on, once around.
+fn around(hosts: &[Arc<Host>], start: usize) -> impl Iterator<Item = (usize, &Arc<Host>)> {
+    let (before, after) = hosts.split_at(start.min(hosts.len()));
+    (before.len()..).zip(after).chain((0..).zip(before))
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
-    use mosn_config::model::HostSpec;
-
-    use super::*;
-
-    /// Hosts `10.0.0.1:80`, `10.0.0.2:80`... with these weights.
-    pub(crate) fn hosts(weights: &[u32]) -> Vec<Arc<Host>> {
-        let host = |(index, &weight): (usize, &u32)| {
-            let spec = HostSpec {
-                address: format!("10.0.{}.{}:80", (index + 1) / 256, (index + 1) % 256).into(),
-                hostname: "".into(),
-                weight,
-                metadata: None,
-                tls_disable: false,
-            };
-            Host::new(&spec, 0, None).unwrap()
-        };
-        weights.iter().enumerate().map(host).collect()
-    }
-
-    /// How often each host is chosen in `times` choices.
-    pub(crate) fn counts(balancer: &Balancer, hosts: &[Arc<Host>], times: usize) -> Vec<usize> {
-        let mut counts = vec![0; hosts.len()];
-        for _ in 0..times {
-            let chosen = balancer.choose(hosts, &mut ChooseContext::default()).unwrap();
-            counts[hosts.iter().position(|host| Arc::ptr_eq(host, chosen)).unwrap()] += 1;
-        }
-        counts
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{testing::*, *};
-    use crate::Health;
-
-    const KINDS: [BalancerKind; 2] = [BalancerKind::RoundRobin, BalancerKind::Random];
-
-    #[test]
-    fn unhealthy_hosts_are_never_chosen_and_without_a_healthy_one_there_is_none() {
-        for kind in KINDS {
-            let hosts = hosts(&[1; 3]);
-            let balancer = Balancer::new(kind, &hosts);
-            hosts[1].set_health(Health::FAILED_ACTIVE_CHECK, true);
-            let counts = counts(&balancer, &hosts, 600);
-            assert!(counts[0] > 200 && counts[1] == 0 && counts[2] > 200, "{kind:?} {counts:?}");
-            for host in &hosts {
-                host.set_health(Health::FAILED_OUTLIER_CHECK, true);
-            }
-            assert!(balancer.choose(&hosts, &mut ChooseContext::default()).is_none(), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn a_retry_goes_to_another_host_while_there_is_one() {
-        for kind in KINDS {
-            let hosts = hosts(&[1; 3]);
-            let balancer = Balancer::new(kind, &hosts);
-            let previous = [hosts[0].id, hosts[2].id];
-            for _ in 0..50 {
-                let mut cx = ChooseContext { previous: &previous, ..ChooseContext::default() };
-                assert_eq!(balancer.choose(&hosts, &mut cx).unwrap().id, hosts[1].id, "{kind:?}");
-            }
-            hosts[1].set_health(Health::FAILED_ACTIVE_CHECK, true);
-            let mut cx = ChooseContext { previous: &previous, ..ChooseContext::default() };
-            assert!(previous.contains(&balancer.choose(&hosts, &mut cx).unwrap().id), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn retries_of_one_host_spread_over_the_others() {
-        for kind in KINDS {
-            let hosts = hosts(&[1; 4]);
-            let balancer = Balancer::new(kind, &hosts);
-            let previous = [hosts[0].id];
-            let mut counts = [0; 4];
-            for _ in 0..900 {
-                let mut cx = ChooseContext { previous: &previous, ..ChooseContext::default() };
-                let chosen = balancer.choose(&hosts, &mut cx).unwrap();
-                counts[hosts.iter().position(|host| host.id == chosen.id).unwrap()] += 1;
-            }
-            assert!(counts[0] == 0 && counts[1..].iter().all(|&count| count > 150), "{kind:?} {counts:?}");
-        }
-    }
-
-    #[test]
-    fn no_hosts_no_choice() {
-        for kind in KINDS {
-            assert!(Balancer::new(kind, &[]).choose(&[], &mut ChooseContext::default()).is_none());
-        }
-    }
-}
+mod tests;

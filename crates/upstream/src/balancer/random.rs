@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::RoundRobin;
+use super::{RoundRobin, Terms};
 use crate::Host;
 
 /// Any host, all alike; where that is an unhealthy one, the next healthy one in turn.
@@ -14,11 +14,11 @@ impl Random {
         Self { otherwise: RoundRobin::new(hosts) }
     }
 
-    pub(crate) fn pick<'a>(&self, hosts: &'a [Arc<Host>]) -> Option<&'a Arc<Host>> {
+    pub(crate) fn pick<'a>(&self, hosts: &'a [Arc<Host>], terms: Terms<'_>) -> Option<&'a Arc<Host>> {
         if hosts.is_empty() {
             return None;
         }
         let host = &hosts[fastrand::usize(0..hosts.len())];
-        if host.is_healthy() { Some(host) } else { self.otherwise.pick(hosts) }
+        if terms.take(host) { Some(host) } else { self.otherwise.pick(hosts, terms) }
     }
 }
