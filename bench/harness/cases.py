@@ -303,7 +303,7 @@ class LargeBodies(Case):
         Metric("download_cpu", "download CPU s/GB", 2),
         Metric("upload_cpu", "upload CPU s/GB", 2),
     )
-    primary = "download_mb"
+    primary = "download_cpu"
     origin: StreamOrigin = field(default=None, repr=False)
 
     def open(self, bench):
