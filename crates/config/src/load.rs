@@ -287,7 +287,8 @@ impl Build {
         for (index, given) in table.virtual_hosts.iter().enumerate() {
             self.virtual_host(&at_hosts.index(index), given, &Source::Typed(given), &mut hosts);
         }
-        if hosts.specs.is_empty() {
+        let given = has_elements(document, hidden) || !table.virtual_hosts.is_empty();
+        if !given && hosts.specs.is_empty() {
             at_hosts.warning("no virtual host: every request is answered 404");
         }
         let spec = translate::table(at, table, hosts.specs, &mut self.names);

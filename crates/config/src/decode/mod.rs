@@ -47,6 +47,8 @@ pub(crate) struct Decoder<'t, 'a> {
 struct Notices {
     seen: HashSet<NodeId>,
     list: Vec<Notice>,
+    /// How many were ever in the list.
+    listed: usize,
     more: usize,
 }
 
@@ -93,17 +95,18 @@ impl<'t, 'a> Decoder<'t, 'a> {
         }
     }
 
-    /// What was noticed, in order, and how many more notices there were than fit.
+    /// What was noticed since the last time, in order, and how many more notices there were than fit.
     pub(crate) fn take_notices(&self) -> (Vec<Notice>, usize) {
-        let notices = self.notices.take();
-        (notices.list, notices.more)
+        let mut notices = self.notices.borrow_mut();
+        (std::mem::take(&mut notices.list), std::mem::take(&mut notices.more))
     }
 
     fn notice(&self, node: NodeId, notice: impl FnOnce() -> Notice) {
         let mut notices = self.notices.borrow_mut();
-        if notices.list.len() >= MAX_PROBLEMS {
+        if notices.listed >= MAX_PROBLEMS {
             notices.more += 1;
         } else if notices.seen.insert(node) {
+            notices.listed += 1;
             notices.list.push(notice());
         }
     }
@@ -116,6 +119,6 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         .into_iter()
         .map(|candidate| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), candidate))
         .min_by_key(|&(distance, _)| distance)
-        .filter(|&(distance, candidate)| distance <= (word.len().max(candidate.len()) / 3).max(1))
+        .filter(|&(distance, candidate)| distance <= word.len().max(candidate.len()) / 4)
         .map(|(_, candidate)| candidate)
 }

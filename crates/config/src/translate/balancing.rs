@@ -50,7 +50,9 @@ pub(crate) fn ewma_alpha(at: &At<'_>, config: Option<&EwmaConfig>) -> Option<f64
         let seconds = (config.duration.as_nanos() / 1_000_000_000).max(1);
         return Some(1.0 - config.target.powf(1.0 / seconds as f64));
     }
-    at.error("expected `alpha` between 0 and 1, or `target` between 0 and 1 with `duration`");
+    at.warning(
+        "has no effect: expected `alpha` between 0 and 1, or `target` between 0 and 1 with `duration`",
+    );
     None
 }
 

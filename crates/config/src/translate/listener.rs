@@ -259,11 +259,10 @@ fn filter_chain(
     context: &ListenerContext<'_>,
     names: &mut Names,
 ) -> Option<FilterChainSpec> {
-    let single = chain.tls_context.as_ref().filter(|tls| **tls != Default::default());
-    if single.is_some() && !chain.tls_context_set.is_empty() {
+    if chain.tls_context.is_some() && !chain.tls_context_set.is_empty() {
         at.key("tls_context_set").error("there can only be one of tls_context and tls_context_set");
     }
-    if single.is_some_and(|tls| tls.status) {
+    if chain.tls_context.as_ref().is_some_and(|tls| tls.status) {
         at.key("tls_context").needs(Feature::Tls);
     }
     if let Some(index) = chain.tls_context_set.iter().position(|tls| tls.status) {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::de::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value};
 
@@ -30,7 +30,15 @@ impl Serialize for Metadata {
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let outer = Outer::deserialize(deserializer)?;
-        let labels = outer.filter_metadata.get(NAMESPACE).and_then(Value::as_object);
+        let labels = match outer.filter_metadata.get(NAMESPACE) {
+            Some(Value::Object(labels)) => Some(labels),
+            None | Some(Value::Null) => None,
+            Some(other) => {
+                return Err(D::Error::custom(format_args!(
+                    "expected an object under {NAMESPACE:?}, found {other}"
+                )));
+            }
+        };
         let strings = labels
             .into_iter()
             .flatten()
@@ -48,6 +56,7 @@ mod tests {
         let json = r#"{"filter_metadata":{"other":{"a":"b"},"mosn.lb":{"zone":"a","n":1}}}"#;
         let metadata: Metadata = serde_json::from_str(json).unwrap();
         assert_eq!(metadata.0, BTreeMap::from([("zone".to_owned(), "a".to_owned())]));
+        assert!(serde_json::from_str::<Metadata>(r#"{"filter_metadata":{"mosn.lb":"zone"}}"#).is_err());
         assert_eq!(
             serde_json::to_string(&metadata).unwrap(),
             r#"{"filter_metadata":{"mosn.lb":{"zone":"a"}}}"#
