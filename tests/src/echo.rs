@@ -84,13 +84,24 @@ fn chunked(exchange: &mut Exchange<'_>, body: &[u8], trailers: &Fields) -> io::R
 }
 
 fn tunnel(exchange: &mut Exchange<'_>) -> io::Result<()> {
-    exchange
-        .wire
-        .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+    let key = exchange.head.fields.get("sec-websocket-key").unwrap_or_default();
+    exchange.wire.send(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        accept(key)
+    ))?;
     while let Ok(some) = exchange.wire.some(usize::MAX) {
         exchange.wire.send(some)?;
     }
     Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+/// The answer to a WebSocket client's key (RFC 6455 1.3).
+fn accept(key: &str) -> String {
+    use base64::Engine as _;
+    use sha1::Digest as _;
+    let digest = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 /// Sends the body back piece by piece.

@@ -234,9 +234,10 @@ pub struct Http2Exchange {
     orders: UnboundedSender<Order>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Order {
-    HangUp,
+    /// Keeps the exchange, whose end would reset its stream, until the connection is gone.
+    HangUp(Box<Http2Exchange>),
     Leave,
 }
 
@@ -298,7 +299,12 @@ async fn connection(stream: TcpStream, log: Arc<SeenLog>, serve: Arc<Serve>) {
                 tokio::spawn(serve(Http2Exchange { head, recv, respond, connection: number, log, orders }));
             }
             order = ordered.recv() => match order {
-                Some(Order::HangUp) | None => return,
+                Some(Order::HangUp(exchange)) => {
+                    drop(connection);
+                    drop(exchange);
+                    return;
+                }
+                None => return,
                 Some(Order::Leave) => connection.graceful_shutdown(),
             },
         }
@@ -313,12 +319,16 @@ impl Http2Exchange {
     pub async fn read(&mut self) -> Result<(Vec<u8>, Fields), h2::Error> {
         let mut body = Vec::new();
         let trailers = read_all(&mut self.recv, &mut body).await;
-        self.note(body.clone(), trailers.as_ref().ok().cloned().unwrap_or_default());
+        self.record(body.clone(), trailers.as_ref().ok().cloned().unwrap_or_default(), trailers.is_ok());
         Ok((body, trailers?))
     }
 
-    /// Notes the request in the origin's log.
+    /// Notes the request in the origin's log, as one that was read to its end.
     pub fn note(&self, body: Vec<u8>, trailers: Fields) {
+        self.record(body, trailers, true);
+    }
+
+    fn record(&self, body: Vec<u8>, trailers: Fields, whole: bool) {
         self.log.push(Seen {
             connection: self.connection,
             method: self.head.method.to_string(),
@@ -327,6 +337,7 @@ impl Http2Exchange {
             fields: Fields::of_map(&self.head.headers),
             body,
             trailers,
+            whole,
         });
     }
 
@@ -348,9 +359,10 @@ impl Http2Exchange {
     }
 
     /// Closes the connection without a word.
-    pub fn hang_up(&self) {
+    pub fn hang_up(self) {
+        let orders = self.orders.clone();
         // It may be closed already.
-        let _ = self.orders.send(Order::HangUp);
+        let _ = orders.send(Order::HangUp(Box::new(self)));
     }
 
     /// Says that the connection takes no more requests.

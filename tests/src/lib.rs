@@ -27,4 +27,4 @@ pub use mosn::{Mosn, Output, run};
 pub use origin::{Exchange, Origin};
 pub use ports::{BlackHole, Refusing, free_port};
 pub use wait::{PATIENCE, settled, until};
-pub use wire::{Head, Wire};
+pub use wire::{Head, PREFACE, RawFrame, Wire};

@@ -187,6 +187,8 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// Trailers.
     pub trailers: Fields,
+    /// Whether it was read to its end.
+    pub whole: bool,
 }
 
 impl Seen {

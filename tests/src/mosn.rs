@@ -190,7 +190,8 @@ impl Mosn {
     #[track_caller]
     pub fn metric(&self, key: &str, name: &str) -> Option<u64> {
         let stats: Value = serde_json::from_slice(&self.admin("/api/v1/stats").body).expect("JSON");
-        stats.get(key)?.get(name)?.as_str()?.parse().ok()
+        let (kind, labels) = key.split_once('.')?;
+        stats.get(kind)?.get(labels)?.get(name)?.as_str()?.parse().ok()
     }
 
     /// Waits until a metric has this value.

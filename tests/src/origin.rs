@@ -94,7 +94,7 @@ impl Origin {
                         let mut exchange =
                             Exchange { head, wire: &mut wire, connection, log: &log, seen: false };
                         let served = serve(&mut exchange);
-                        exchange.note(Vec::new(), Fields::default());
+                        exchange.record(Vec::new(), Fields::default(), false);
                         if served.is_err() {
                             return;
                         }
@@ -126,12 +126,16 @@ impl Exchange<'_> {
     pub fn read(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         let trailers = self.wire.request_body(&self.head, &mut body);
-        self.note(body.clone(), trailers.as_ref().cloned().unwrap_or_default());
+        self.record(body.clone(), trailers.as_ref().cloned().unwrap_or_default(), trailers.is_ok());
         trailers.map(|_| body)
     }
 
-    /// Notes the request as it is, once.
+    /// Notes the request in the origin's log, as one that was read to its end.
     pub fn note(&mut self, body: Vec<u8>, trailers: Fields) {
+        self.record(body, trailers, true);
+    }
+
+    fn record(&mut self, body: Vec<u8>, trailers: Fields, whole: bool) {
         if std::mem::replace(&mut self.seen, true) {
             return;
         }
@@ -143,6 +147,7 @@ impl Exchange<'_> {
             fields: self.head.fields.clone(),
             body,
             trailers,
+            whole,
         });
     }
 

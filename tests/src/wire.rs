@@ -390,3 +390,69 @@ impl Write for Wire {
         Ok(())
     }
 }
+
+/// A frame of HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Its type: 0 DATA, 1 HEADERS, 3 RST_STREAM, 4 SETTINGS, 6 PING, 7 GOAWAY, 8 WINDOW_UPDATE.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream; 0 is the connection.
+    pub stream: u32,
+    /// What it carries.
+    pub payload: Vec<u8>,
+}
+
+/// What a client of HTTP/2 sends first: the preface, and empty settings.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+impl RawFrame {
+    /// A frame.
+    #[must_use]
+    pub fn new(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> Self {
+        Self { kind, flags, stream, payload: payload.into() }
+    }
+
+    /// `GET /` for the host `test`, which ends its stream.
+    #[must_use]
+    pub fn get(stream: u32) -> Self {
+        Self::new(1, 5, stream, *b"\x82\x86\x84\x41\x04test")
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = (self.payload.len() as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend_from_slice(&[self.kind, self.flags]);
+        bytes.extend_from_slice(&self.stream.to_be_bytes());
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+}
+
+impl Wire {
+    /// The next frame of HTTP/2.
+    ///
+    /// # Errors
+    /// When the connection ends before, or stays silent.
+    pub fn frame(&mut self) -> io::Result<RawFrame> {
+        let head = self.take(9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Ok(RawFrame { kind: head[3], flags: head[4], stream, payload: self.take(length)? })
+    }
+
+    /// The next frame of this type on this stream; others are passed over.
+    ///
+    /// # Errors
+    /// When the connection ends before, or stays silent.
+    pub fn frame_of(&mut self, kind: u8, stream: u32) -> io::Result<RawFrame> {
+        loop {
+            let frame = self.frame()?;
+            if (frame.kind, frame.stream) == (kind, stream) {
+                return Ok(frame);
+            }
+        }
+    }
+}

@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod back_pressure;
+mod failures;
 mod fixture;
 mod forward;
 mod lifecycle;
+mod protocol;
+mod routing;
+mod strictness;
 
 use mosn_tests::{Config, Mosn};
 
