@@ -24,7 +24,11 @@ pub async fn serve_connection<S: Service>(
     let protocol = match protocols {
         DownstreamProtocols::One(protocol) => Some(*protocol),
         // Boxed, so that a connection keeps no room for it afterwards.
-        DownstreamProtocols::Detect(candidates) => Box::pin(detected(&mut io, candidates, &cx)).await,
+        DownstreamProtocols::Detect(candidates) => match Box::pin(detected(&mut io, candidates, &cx)).await {
+            Detected::Protocol(protocol) => Some(protocol),
+            Detected::Unknown => None,
+            Detected::Nothing => return,
+        },
     };
     match protocol {
         Some(Protocol::Http1) => {
@@ -37,11 +41,20 @@ pub async fn serve_connection<S: Service>(
     }
 }
 
+enum Detected {
+    Protocol(Protocol),
+    /// What came is no protocol's beginning.
+    Unknown,
+    /// Nothing came: there was no request to refuse.
+    Nothing,
+}
+
 /// Reads until the first bytes tell which protocol it is; they are given back.
-async fn detected(io: &mut Io, candidates: &[Protocol], cx: &ServerContext) -> Option<Protocol> {
+async fn detected(io: &mut Io, candidates: &[Protocol], cx: &ServerContext) -> Detected {
     let candidates: Vec<Candidate> = candidates.iter().filter_map(|p| Candidate::by_name(p.name())).collect();
     let watch = cx.drain.watch();
-    let limit = cx.idle_timeout.or(Some(cx.limits.header_timeout).filter(|limit| !limit.is_zero()));
+    let limits = [cx.idle_timeout, Some(cx.limits.header_timeout).filter(|limit| !limit.is_zero())];
+    let limit = limits.into_iter().flatten().min();
     let mut timer = limit.map(Timer::after);
     let mut prefix = BytesMut::new();
     let protocol = poll_fn(|task| {
@@ -78,6 +91,11 @@ async fn detected(io: &mut Io, candidates: &[Protocol], cx: &ServerContext) -> O
         }
     })
     .await;
+    let silent = prefix.is_empty();
     io.unread(prefix.freeze());
-    protocol
+    match protocol {
+        Some(protocol) => Detected::Protocol(protocol),
+        None if silent => Detected::Nothing,
+        None => Detected::Unknown,
+    }
 }

@@ -109,6 +109,8 @@ pub struct Http1ClientStream {
     reply: Option<BodyDecoder>,
     /// Whether the connection can be used again once both sides are done.
     keep_alive: bool,
+    /// Whether part of the request could not be written.
+    unwritten: bool,
     tunnel: bool,
     /// The answer that a WebSocket upstream must give to the key we made.
     accept: Option<String>,
@@ -133,6 +135,7 @@ impl Http1ClientStream {
             request: Sending::Done,
             reply: None,
             keep_alive: false,
+            unwritten: false,
             tunnel: false,
             accept: None,
         }
@@ -170,7 +173,7 @@ impl Http1ClientStream {
     fn written(&mut self, result: std::io::Result<()>) -> Result<(), Reset> {
         if result.is_err() {
             self.request = Sending::Done;
-            self.keep_alive = false;
+            self.unwritten = true;
         }
         Ok(())
     }
@@ -278,7 +281,7 @@ impl ClientStream for Http1ClientStream {
         if std::mem::take(&mut self.tunnel) {
             self.request = Sending::Done;
         }
-        self.keep_alive = meta.keep_alive;
+        self.keep_alive = meta.keep_alive && !self.unwritten;
         let mut decoder = match head.body {
             BodyLength::Empty => BodyDecoder::length(0),
             BodyLength::Known(length) => BodyDecoder::length(length),
@@ -312,6 +315,7 @@ impl ClientStream for Http1ClientStream {
 impl Drop for Http1ClientStream {
     fn drop(&mut self) {
         let complete = self.keep_alive
+            && !self.unwritten
             && self.request == Sending::Done
             && self.reply.as_ref().is_some_and(BodyDecoder::is_done);
         if let (true, Some(connection), Some(pool)) = (complete, self.connection.take(), self.pool.upgrade())

@@ -75,22 +75,25 @@ pub async fn serve<S: Service>(
     }
 }
 
+/// How long a connection that should go may still bring a request that was on its way.
+const GRACE: Duration = Duration::from_millis(20);
+
 /// Waits, without a buffer, until there is something to read. `false` = the connection should go.
 async fn wait_for_request(wire: &mut Wire, cx: &ServerContext, watch: &DrainWatch, first: bool) -> bool {
-    let mut idle = cx.idle_timeout.map(Timer::after);
+    // The first request's head must come in time, and so must its first byte.
+    let limits =
+        [cx.idle_timeout, first.then_some(cx.limits.header_timeout).filter(|limit| !limit.is_zero())];
+    let mut idle = limits.into_iter().flatten().min().map(Timer::after);
+    let mut grace = None;
     poll_fn(|task| {
         if wire.poll_readable(task).is_ready() {
             return Poll::Ready(true);
         }
-        // A connection that has not sent anything yet may be about to: it gets its answer.
-        if !first && watch.poll(task).is_ready() {
-            return Poll::Ready(false);
+        if watch.poll(task).is_ready() {
+            let grace = grace.get_or_insert_with(|| Timer::after(GRACE));
+            return grace.poll(task).map(|()| false);
         }
-        match idle.as_mut().map(|idle| idle.poll(task)) {
-            Some(Poll::Ready(())) => Poll::Ready(false),
-            _ if first => watch.poll(task).map(|()| false),
-            _ => Poll::Pending,
-        }
+        idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(task).map(|()| false))
     })
     .await
 }
