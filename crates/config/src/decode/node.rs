@@ -16,7 +16,7 @@ pub(super) struct NodeDecoder<'d, 't, 'a> {
     decoder: &'d Decoder<'t, 'a>,
     node: NodeId,
     /// Objects that came before under the same key.
-    earlier: Option<Rc<[NodeId]>>,
+    earlier: Option<Rc<Vec<NodeId>>>,
 }
 
 impl<'d, 't, 'a> NodeDecoder<'d, 't, 'a> {
@@ -24,7 +24,7 @@ impl<'d, 't, 'a> NodeDecoder<'d, 't, 'a> {
         Self { decoder, node, earlier: None }
     }
 
-    pub(super) fn merged(decoder: &'d Decoder<'t, 'a>, node: NodeId, earlier: Rc<[NodeId]>) -> Self {
+    pub(super) fn merged(decoder: &'d Decoder<'t, 'a>, node: NodeId, earlier: Rc<Vec<NodeId>>) -> Self {
         Self { decoder, node, earlier: Some(earlier) }
     }
 

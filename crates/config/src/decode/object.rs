@@ -14,14 +14,17 @@ use crate::tree::{Kind, NodeId, Tree, same_key};
 #[derive(Clone)]
 struct Given {
     value: NodeId,
-    earlier: Option<Rc<[NodeId]>>,
+    /// The objects before it that it merges with.
+    earlier: Option<Rc<Vec<NodeId>>>,
 }
 
 impl Given {
     fn again(&mut self, tree: &Tree<'_>, value: NodeId) {
-        let merges = tree.kind(self.value) == Kind::Object && tree.kind(value) == Kind::Object;
-        self.earlier = merges
-            .then(|| self.earlier.iter().flat_map(|list| list.iter().copied()).chain([self.value]).collect());
+        if tree.kind(self.value) == Kind::Object && tree.kind(value) == Kind::Object {
+            Rc::make_mut(self.earlier.get_or_insert_default()).push(self.value);
+        } else {
+            self.earlier = None;
+        }
         self.value = value;
     }
 

@@ -14,7 +14,7 @@ impl Place {
     pub(crate) fn of_offset(text: &str, offset: usize) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
         Self { line: line as u32, column: before[line_start..].chars().count() as u32 + 1 }
     }
 }
