@@ -26,5 +26,6 @@ pub use message::{Fields, Reply, Request, Seen, SeenLog};
 pub use mosn::{Mosn, Output, run};
 pub use origin::{Exchange, Origin};
 pub use ports::{BlackHole, Refusing, free_port};
+pub use rustix::process::Signal;
 pub use wait::{PATIENCE, settled, until};
 pub use wire::{Head, PREFACE, RawFrame, Wire};

@@ -2,10 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod back_pressure;
+mod checks;
+mod examples;
 mod failures;
 mod fixture;
 mod forward;
 mod lifecycle;
+mod limits;
+mod observability;
+mod pools;
 mod protocol;
 mod routing;
 mod strictness;
