@@ -14,6 +14,7 @@ mod condition;
 mod domains;
 mod error;
 mod fold;
+mod hash;
 mod index;
 mod mutation;
 mod path;

@@ -36,12 +36,13 @@ impl Alias {
 
     /// The number of a host; there is at least one.
     pub(crate) fn draw(&self) -> usize {
-        if self.slots.is_empty() {
-            return fastrand::usize(0..self.count);
+        // One draw for both: its halves say which slot, and which of the slot's two hosts.
+        let drawn = fastrand::u64(..);
+        let slot = (((drawn >> 32) * self.count as u64) >> 32) as usize;
+        match self.slots.get(slot) {
+            Some(&(threshold, other)) if drawn as u32 >= threshold => other as usize,
+            _ => slot,
         }
-        let slot = fastrand::usize(0..self.slots.len());
-        let (threshold, other) = self.slots[slot];
-        if fastrand::u32(..) < threshold { slot } else { other as usize }
     }
 }
 

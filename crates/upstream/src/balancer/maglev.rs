@@ -98,7 +98,8 @@ fn fill<T: Copy + Default>(hosts: &[Arc<Host>], slots: usize, entry: impl Fn(u32
         })
         .collect();
     let mut table = vec![T::default(); slots];
-    let mut taken = vec![false; slots];
+    // As bits they stay in the first cache, which is most of what this costs.
+    let mut taken = vec![0_u64; slots.div_ceil(64)];
     let mut free = slots;
     loop {
         for (host, (at, skip)) in (0..).zip(&mut orders) {
@@ -106,11 +107,11 @@ fn fill<T: Copy + Default>(hosts: &[Arc<Host>], slots: usize, entry: impl Fn(u32
                 let next = at + *skip;
                 if next as usize >= slots { next - slots as u32 } else { next }
             };
-            while taken[*at as usize] {
+            while taken[*at as usize / 64] >> (*at % 64) & 1 == 1 {
                 *at = next(*at);
             }
             table[*at as usize] = entry(host);
-            taken[*at as usize] = true;
+            taken[*at as usize / 64] |= 1 << (*at % 64);
             *at = next(*at);
             free -= 1;
             if free == 0 {
