@@ -23,6 +23,7 @@ use tokio::{
     net::UnixStream,
 };
 
+pub mod frames;
 pub mod http1;
 
 /// Runs a test on a worker: one thread, its timers driven.
@@ -181,6 +182,7 @@ impl App {
             }
             "/204" => reply(stream, 204, BodyLength::Empty, Vec::new()).await,
             "/304" => reply(stream, 304, BodyLength::Empty, Vec::new()).await,
+            _ if head.method == http::Method::HEAD => reply(stream, 200, BodyLength::Empty, Vec::new()).await,
             _ => reply(stream, 200, BodyLength::Known(5), vec![text("hello")]).await,
         }
     }
