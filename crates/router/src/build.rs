@@ -16,7 +16,7 @@ use regex::bytes::Regex;
 use crate::{
     Action, BuildError, DirectResponse, Forward, Metadata, Place, Problem, Redirect, Retry, Route, Router,
     VirtualHost,
-    action::{Cluster, Weighted, WeightedCluster},
+    action::{Cluster, ForwardPolicy, Weighted, WeightedCluster},
     authority,
     condition::{Conditions, Field, HeaderCondition, ValueCondition},
     domains::{Domains, Refused},
@@ -35,6 +35,7 @@ pub(crate) fn router(spec: &RouterSpec, known: &dyn Fn(&str) -> bool) -> Result<
         known,
         names: HashSet::default(),
         regexes: HashMap::default(),
+        policies: Vec::new(),
         place: Place { router: spec.name.clone(), ..Place::default() },
         problems: Vec::new(),
         errors: Vec::new(),
@@ -63,6 +64,7 @@ struct Builder<'a> {
     /// Large tables repeat few texts.
     names: HashSet<Name, ahash::RandomState>,
     regexes: HashMap<Name, Regex, ahash::RandomState>,
+    policies: Vec<Arc<ForwardPolicy>>,
     place: Place,
     /// At the current place.
     problems: Vec<Problem>,
@@ -85,6 +87,18 @@ impl Builder<'_> {
                 name.clone()
             }
         }
+    }
+
+    fn share_policy(&mut self, policy: ForwardPolicy) -> Arc<ForwardPolicy> {
+        if let Some(shared) = self.policies.iter().find(|shared| ***shared == policy) {
+            return shared.clone();
+        }
+        let policy = Arc::new(policy);
+        // Where they all differ, looking for one that does not would cost more than it saves.
+        if self.policies.len() < 32 {
+            self.policies.push(policy.clone());
+        }
+        policy
     }
 
     fn regex(&mut self, field: &'static str, pattern: &Name) -> Option<Regex> {
@@ -238,7 +252,7 @@ impl Builder<'_> {
                 }
             }
         };
-        Some(Forward {
+        let policy = ForwardPolicy {
             timeout: spec.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
             per_try_timeout: spec.per_try_timeout,
             retry: Retry {
@@ -248,6 +262,9 @@ impl Builder<'_> {
             },
             upstream_protocol: spec.upstream_protocol,
             hash_policy: spec.hash_policy.clone().map(Box::new),
+        };
+        Some(Forward {
+            policy: self.share_policy(policy),
             cluster,
             metadata: metadata(spec.metadata_match.as_deref()),
             rewrite: self.rewrite(spec, path),

@@ -66,15 +66,18 @@ mod tests {
     use mosn_core::{BodyLength, Scheme};
 
     use super::*;
-    use crate::{Retry, action::Cluster};
+    use crate::{ForwardPolicy, Retry, action::Cluster};
 
     fn hash(policy: Option<HashPolicySpec>, fields: &[(&str, &str)], client: Option<&str>) -> Option<u64> {
         let forward = Forward {
-            timeout: Duration::from_secs(60),
-            per_try_timeout: None,
-            retry: Retry::default(),
-            upstream_protocol: None,
-            hash_policy: policy.map(Box::new),
+            policy: ForwardPolicy {
+                timeout: Duration::from_secs(60),
+                per_try_timeout: None,
+                retry: Retry::default(),
+                upstream_protocol: None,
+                hash_policy: policy.map(Box::new),
+            }
+            .into(),
             cluster: Cluster::Named("c".into()),
             metadata: None,
             rewrite: None,

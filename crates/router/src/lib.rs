@@ -27,7 +27,7 @@ mod sieve;
 mod timeouts;
 mod variables;
 
-pub use action::{Action, ClusterPick, DirectResponse, Forward, Metadata, Retry};
+pub use action::{Action, ClusterPick, DirectResponse, Forward, ForwardPolicy, Metadata, Retry};
 pub use error::{BuildError, Place, Problem};
 pub use redirect::Redirect;
 pub use route::{Route, VirtualHost};

@@ -61,15 +61,18 @@ fn integer(value: Option<&[u8]>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Retry, action::Cluster};
+    use crate::{ForwardPolicy, Retry, action::Cluster};
 
     fn forward(timeout_ms: u64, per_try_ms: Option<u64>) -> Forward {
         Forward {
-            timeout: Duration::from_millis(timeout_ms),
-            per_try_timeout: per_try_ms.map(Duration::from_millis),
-            retry: Retry::default(),
-            upstream_protocol: None,
-            hash_policy: None,
+            policy: ForwardPolicy {
+                timeout: Duration::from_millis(timeout_ms),
+                per_try_timeout: per_try_ms.map(Duration::from_millis),
+                retry: Retry::default(),
+                upstream_protocol: None,
+                hash_policy: None,
+            }
+            .into(),
             cluster: Cluster::Named("c".into()),
             metadata: None,
             rewrite: None,

@@ -46,22 +46,21 @@ impl Priorities {
     /// `hosts` may be some of a cluster's; `localities` are all of it.
     pub(crate) fn new(spec: &ClusterSpec, localities: &[LocalitySpec], hosts: Arc<[Arc<Host>]>) -> Self {
         let weighted = spec.balancing.locality_weighted;
-        let mut members: BTreeMap<(u32, u16), Vec<Arc<Host>>> = BTreeMap::new();
-        for host in hosts.iter() {
+        let place = |host: &Host| {
             let priority = localities.get(usize::from(host.locality)).map_or(0, |locality| locality.priority);
-            let locality = if weighted { host.locality } else { 0 };
-            members.entry((priority, locality)).or_default().push(host.clone());
-        }
-        let weight_of = |locality: u16| match localities.get(usize::from(locality)) {
-            Some(locality) if weighted && locality.weight > 0 => Some(locality.weight),
-            _ => None,
+            (priority, if weighted { host.locality } else { 0 })
         };
-        let groups: Box<[Group]> = if members.len() <= 1 {
-            let priority = members.keys().next().map_or(0, |key| key.0);
-            [Group::new(spec, priority, 1, hosts.clone())].into()
+        let first = hosts.first().map_or((0, 0), |host| place(host));
+        let groups: Box<[Group]> = if hosts.iter().all(|host| place(host) == first) {
+            [Group::new(spec, first.0, 1, hosts.clone())].into()
         } else {
+            let mut members: BTreeMap<(u32, u16), Vec<Arc<Host>>> = BTreeMap::new();
+            for host in hosts.iter() {
+                members.entry(place(host)).or_default().push(host.clone());
+            }
             let groups = members.into_iter().map(|((priority, locality), members)| {
-                let weight = weight_of(locality).unwrap_or(members.len() as u32);
+                let weight = localities.get(usize::from(locality)).map_or(0, |locality| locality.weight);
+                let weight = if weighted && weight > 0 { weight } else { members.len() as u32 };
                 Group::new(spec, priority, weight, members.into())
             });
             groups.collect()

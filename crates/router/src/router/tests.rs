@@ -335,5 +335,5 @@ fn every_problem_is_reported_with_its_place() {
 #[test]
 fn a_hundred_thousand_routes_are_small() {
     assert!(size_of::<Route>() <= 80, "{}", size_of::<Route>());
-    assert!(size_of::<Forward>() <= 128, "{}", size_of::<Forward>());
+    assert!(size_of::<Forward>() <= 48, "{}", size_of::<Forward>());
 }
