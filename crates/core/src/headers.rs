@@ -67,6 +67,38 @@ impl FieldList {
         });
     }
 
+    /// Appends the fields that `keep` keeps as HTTP/1 has them, `name: value` and CRLF each. Fields
+    /// that stand in the block in just that form, one behind the other, are copied as one piece.
+    pub fn write_http1(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut run = 0..0;
+        for field in &self.fields {
+            let (name, value) = (self.name(field), self.value(field));
+            if !keep(name, value) {
+                continue;
+            }
+            let start = field.name as usize;
+            let end = (field.value + field.value_len) as usize + 2;
+            let plain = field.name + field.name_len + 2 == field.value
+                && end <= self.block.len()
+                && &self.block[start + name.len()..field.value as usize] == b": "
+                && &self.block[end - 2..end] == b"\r\n";
+            if plain && start == run.end && !run.is_empty() {
+                run.end = end;
+                continue;
+            }
+            out.extend_from_slice(&self.block[run]);
+            run = 0..0;
+            if plain {
+                run = start..end;
+            } else {
+                for part in [name, b": ", value, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
+        out.extend_from_slice(&self.block[run]);
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -146,6 +178,23 @@ impl Headers {
         match self {
             Self::List(list) => HeadersIter(Iter::List(list, list.fields.iter())),
             Self::Map(map) => HeadersIter(Iter::Map(map.iter())),
+        }
+    }
+
+    /// Appends the fields that `keep` keeps as HTTP/1 has them, `name: value` and CRLF each.
+    pub fn write_http1(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        match self {
+            Self::List(list) => list.write_http1(out, keep),
+            Self::Map(map) => {
+                for (name, value) in map {
+                    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+                    if keep(name, value) {
+                        for part in [name, b": ", value, b"\r\n"] {
+                            out.extend_from_slice(part);
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -307,6 +356,41 @@ mod tests {
             headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             [&b"Host"[..], b"X-One", b"x-one"]
         );
+    }
+
+    #[test]
+    fn fields_are_written_the_same_whether_they_stand_together_or_not() {
+        let block = Bytes::from_static(b"Host: a\r\nX-One: 1\r\nx-two:2\r\nx-three: 3\r\nX-Last: 4 \r\n");
+        let mut list = FieldList::with_block(block, 5);
+        for (name, value) in
+            [((0, 4), (6, 1)), ((9, 5), (16, 1)), ((19, 5), (25, 1)), ((28, 7), (37, 1)), ((40, 6), (48, 1))]
+        {
+            list.push_range(name, value);
+        }
+        list.append(b"x-new", b"5");
+        let mut headers = Headers::List(list);
+        let written = |headers: &Headers, keep: &dyn Fn(&[u8]) -> bool| {
+            let mut out = Vec::new();
+            headers.write_http1(&mut out, |name, _| keep(name));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            written(&headers, &|_| true),
+            "Host: a\r\nX-One: 1\r\nx-two: 2\r\nx-three: 3\r\nX-Last: 4\r\nx-new: 5\r\n"
+        );
+        assert_eq!(
+            written(&headers, &|name| name != b"X-One" && name != b"x-new"),
+            "Host: a\r\nx-two: 2\r\nx-three: 3\r\nX-Last: 4\r\n"
+        );
+        headers.remove("x-one");
+        headers.set("host", b"b");
+        assert_eq!(
+            written(&headers, &|_| true),
+            "x-two: 2\r\nx-three: 3\r\nX-Last: 4\r\nx-new: 5\r\nhost: b\r\n"
+        );
+        let map = Headers::Map(headers.into_map());
+        assert!(written(&map, &|name| name == b"x-two").ends_with("x-two: 2\r\n"));
+        assert_eq!(written(&Headers::default(), &|_| true), "");
     }
 
     #[test]

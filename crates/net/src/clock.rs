@@ -11,11 +11,15 @@ use std::{
 use tokio::time::Instant;
 
 thread_local! {
-    /// The turn's reading, and its time since [`EPOCH`].
+    /// The turn's reading.
     static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+    /// Its time since [`EPOCH`], by itself because it is asked for most; [`NO_TURN`] without one.
+    static MOMENT: Cell<Moment> = const { Cell::new(NO_TURN) };
     /// What this thread counts nanoseconds from.
     static EPOCH: Cell<Option<Instant>> = const { Cell::new(None) };
 }
+
+const NO_TURN: Moment = Moment(u64::MAX);
 
 #[derive(Clone, Copy)]
 struct Turn {
@@ -76,7 +80,10 @@ pub fn now() -> Instant {
 /// The same, to reckon with.
 #[must_use]
 pub fn moment() -> Moment {
-    turn().moment
+    match MOMENT.get() {
+        NO_TURN => Turn::read().moment,
+        moment => moment,
+    }
 }
 
 /// The wall clock at the same moment.
@@ -92,5 +99,7 @@ pub(crate) fn read_moment() -> Moment {
 
 /// Begins a turn: to be called by the worker's runtime whenever it wakes.
 pub fn begin_turn() {
-    TURN.set(Some(Turn::read()));
+    let turn = Turn::read();
+    MOMENT.set(turn.moment);
+    TURN.set(Some(turn));
 }

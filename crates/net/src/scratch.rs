@@ -9,7 +9,12 @@ use std::cell::RefCell;
 /// Bytes of the read buffer: several requests, or one large piece of a body.
 pub const READ_BUFFER: usize = 64 * 1024;
 
+/// Lent vectors that a worker keeps for the next borrower, and the largest of them that it keeps.
+const KEPT: usize = 8;
+const KEPT_CAPACITY: usize = 512 * 1024;
+
 thread_local! {
+    static LENT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
     static WRITE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -31,4 +36,20 @@ pub fn with_write<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         }
         Err(_) => f(&mut Vec::new()),
     })
+}
+
+/// Lends an empty vector for as long as there is something in it to keep; see [`give_back`].
+#[must_use]
+pub fn borrow() -> Vec<u8> {
+    LENT.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(16 * 1024))
+}
+
+/// Takes a vector back.
+pub fn give_back(mut buffer: Vec<u8>) {
+    buffer.clear();
+    LENT.with_borrow_mut(|lent| {
+        if lent.len() < KEPT && buffer.capacity() <= KEPT_CAPACITY {
+            lent.push(buffer);
+        }
+    });
 }

@@ -5,7 +5,7 @@ use mosn_config::model::{HttpLimits, Name};
 use mosn_core::{ConnectionInfo, Failure, Protocol, RequestHead};
 use mosn_router::Router;
 use mosn_stream::{ServerStream, Service};
-use mosn_telemetry::{AccessLogWriter, DownstreamMetrics, LogContext};
+use mosn_telemetry::{AccessLogFormat, AccessLogWriter, DownstreamMetrics, LogContext};
 
 use crate::{Upstreams, engine::Request, report};
 
@@ -108,6 +108,9 @@ pub struct ProxySettings {
 pub struct Proxy<U> {
     pub(crate) settings: ProxySettings,
     pub(crate) upstreams: Rc<U>,
+    /// What the access logs show, and must therefore be kept until the end.
+    pub(crate) logs_request: bool,
+    pub(crate) logs_response_headers: bool,
 }
 
 impl<U> std::fmt::Debug for Proxy<U> {
@@ -120,7 +123,14 @@ impl<U: Upstreams> Proxy<U> {
     /// An engine.
     #[must_use]
     pub fn new(settings: ProxySettings, upstreams: Rc<U>) -> Self {
-        Self { settings, upstreams }
+        let any =
+            |needs: fn(&AccessLogFormat) -> bool| settings.access_logs.iter().any(|log| needs(log.format()));
+        Self {
+            logs_request: any(AccessLogFormat::needs_request),
+            logs_response_headers: any(AccessLogFormat::needs_response_headers),
+            settings,
+            upstreams,
+        }
     }
 
     pub(crate) fn router(&self) -> Option<Rc<LocalRouter>> {

@@ -28,6 +28,9 @@ pub(crate) struct Report<'a, U: Upstreams> {
     response_headers: Option<Headers>,
     cluster: Option<Rc<U::Cluster>>,
     try_: Option<UpstreamTry>,
+    /// The host of the current try.
+    chosen: Option<HostId>,
+    /// Those of the tries before it.
     pub(crate) tried: Vec<HostId>,
     /// Whether the last try was on a connection that had been used before.
     pub(crate) reused: bool,
@@ -70,6 +73,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
             response_headers: None,
             cluster: None,
             try_: None,
+            chosen: None,
             tried: Vec::new(),
             reused: false,
             finished: false,
@@ -89,7 +93,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
 
     /// Whether the request's head must outlive its being sent.
     pub(crate) fn wants_request(&self) -> bool {
-        !self.proxy.settings.access_logs.is_empty()
+        self.proxy.logs_request
     }
 
     pub(crate) fn mutate_request(&mut self, mutate: impl FnOnce(&mut RequestHead, &dyn Variables)) {
@@ -147,9 +151,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     fn chose(&mut self, host: &HostRef) {
         self.info.upstream_address = Some(Arc::clone(&host.address));
         self.info.upstream_hostname = host.hostname.clone();
-        if self.tried.len() < MAX_TRIED {
-            self.tried.push(host.id);
-        }
+        self.chosen = Some(host.id);
     }
 
     pub(crate) fn request_sent(&mut self) {
@@ -164,13 +166,18 @@ impl<'a, U: Upstreams> Report<'a, U> {
     /// The reply's head is about to be sent.
     pub(crate) fn replied(&mut self, status: StatusCode, headers: &Headers) {
         self.info.response_code = status.as_u16();
-        if self.wants_request() {
+        if self.proxy.logs_response_headers {
             self.response_headers = Some(headers.clone());
         }
     }
 
     pub(crate) fn retried(&mut self) {
         self.end_try(None);
+        if let Some(host) = self.chosen.take()
+            && self.tried.len() < MAX_TRIED
+        {
+            self.tried.push(host);
+        }
         self.each_upstream(None, |metrics| metrics.request_retry.inc());
     }
 
@@ -268,7 +275,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
                 metrics.request_failed.inc();
             }
         }
-        if self.wants_request() {
+        if !self.proxy.settings.access_logs.is_empty() {
             self.proxy.log(&LogContext {
                 request: Some(&self.head),
                 response_headers: self.response_headers.as_ref(),

@@ -170,3 +170,11 @@ pub struct ServerContext {
     /// Tells it to finish.
     pub drain: Rc<Drain>,
 }
+
+impl ServerContext {
+    /// How long a new connection may be silent; `None` = for ever.
+    pub(crate) fn opening_limit(&self) -> Option<Duration> {
+        let header = Some(self.limits.header_timeout).filter(|limit| !limit.is_zero());
+        [self.idle_timeout, header].into_iter().flatten().min()
+    }
+}

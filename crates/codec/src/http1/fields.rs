@@ -187,5 +187,24 @@ fn transfer_encoding(value: &[u8]) -> Result<(), FramingError> {
 
 /// The bytes an authority may have (RFC 3986 3.2, without user information).
 pub(super) fn valid_host(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]!$&'()*+,;=%".contains(byte))
+    let after = value.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
+    let port = value[after..].iter().position(|byte| *byte == b':').map(|at| &value[after + at + 1..]);
+    value.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
+        && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
 }
+
+const HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let allowed = b"-._~:[]!$&'()*+,;=%";
+    let mut at = 0;
+    while at < allowed.len() {
+        table[allowed[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};

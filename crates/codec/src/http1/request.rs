@@ -314,6 +314,9 @@ mod tests {
         assert_eq!(err("GET / HTTP/1.1\r\n\r\n"), E::Host);
         assert_eq!(err("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"), E::Host);
         assert_eq!(err("GET / HTTP/1.1\r\nHost: u@h\r\n\r\n"), E::Host);
+        assert_eq!(err("GET / HTTP/1.1\r\nHost: h:x\r\n\r\n"), E::Host);
+        assert_eq!(err("GET / HTTP/1.1\r\nHost: h:1:2\r\n\r\n"), E::Host);
+        ok("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n");
         assert_eq!(err("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), E::TransferEncoding);
     }
 

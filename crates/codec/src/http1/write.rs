@@ -30,14 +30,15 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead) -> bool {
     // RFC 9113 8.2.3: HTTP/2 splits cookies into fields, HTTP/1 has them in one.
     let joins_cookies = matches!(head.headers, Headers::Map(_));
     let mut cookies = false;
-    for (name, value) in &head.headers {
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {}
-            6 if joins_cookies && name == b"cookie" => cookies = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") && !head.body.is_empty() => {}
-            _ => field(out, name, value),
+    head.headers.write_http1(out, |name, _| match name.len() {
+        4 => !name.eq_ignore_ascii_case(b"host"),
+        6 if joins_cookies && name == b"cookie" => {
+            cookies = true;
+            false
         }
-    }
+        14 => head.body.is_empty() || !name.eq_ignore_ascii_case(b"content-length"),
+        _ => true,
+    });
     if cookies {
         out.extend_from_slice(b"cookie: ");
         for (index, value) in head.headers.get_all("cookie").enumerate() {
@@ -94,24 +95,22 @@ pub fn write_response_head(
         || (*method == Method::CONNECT && head.status.is_success());
     let empty = bodiless || *method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
     let (mut has_date, mut has_length) = (false, false);
-    for (name, value) in &head.headers {
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"date") => has_date = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let kept = match head.body {
-                    BodyLength::Empty => !bodiless,
-                    BodyLength::Known(_) => true,
-                    BodyLength::Unknown => false,
-                };
-                if !kept {
-                    continue;
-                }
-                has_length = true;
-            }
-            _ => {}
+    head.headers.write_http1(out, |name, _| match name.len() {
+        4 => {
+            has_date |= name.eq_ignore_ascii_case(b"date");
+            true
         }
-        field(out, name, value);
-    }
+        14 if name.eq_ignore_ascii_case(b"content-length") => {
+            let kept = match head.body {
+                BodyLength::Empty => !bodiless,
+                BodyLength::Known(_) => true,
+                BodyLength::Unknown => false,
+            };
+            has_length |= kept;
+            kept
+        }
+        _ => true,
+    });
     if !has_date {
         field(out, b"Date", date);
     }
@@ -160,11 +159,7 @@ pub fn write_continue(out: &mut Vec<u8>) {
 /// Appends an interim (1xx) reply.
 pub fn write_informational(out: &mut Vec<u8>, status: StatusCode, headers: &Headers) {
     status_line(out, status);
-    for (name, value) in headers {
-        if !name.eq_ignore_ascii_case(b"content-length") {
-            field(out, name, value);
-        }
-    }
+    headers.write_http1(out, |name, _| !name.eq_ignore_ascii_case(b"content-length"));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -187,8 +182,8 @@ pub fn chunk_head(out: &mut Vec<u8>, len: usize) {
 /// Appends the last chunk and the trailer section, which may be empty.
 pub fn write_trailers(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten() {
-        field(out, name, value);
+    if let Some(trailers) = trailers {
+        trailers.write_http1(out, |_, _| true);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{
     SEND_BUFFER,
     server::{content_length, poll_capacity, poll_frame},
+    socket::Socket,
     upstream_failure,
 };
 use crate::{ClientStream, Reply};
@@ -82,7 +83,8 @@ impl Http2Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
         let mut timer = Timer::after(timeout);
-        let mut handshake = Box::pin(builder.handshake::<_, Bytes>(io));
+        let (socket, flush) = Socket::new(io, None);
+        let mut handshake = Box::pin(builder.handshake::<_, Bytes>(socket));
         let (send, mut connection) = poll_fn(|cx| match handshake.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(done.map_err(|_| Failure::ConnectFailed)),
             Poll::Pending => timer.poll(cx).map(|()| Err(Failure::ConnectTimeout)),
@@ -97,8 +99,14 @@ impl Http2Connection {
         let driven = Rc::clone(&state);
         tokio::task::spawn_local(async move {
             let _held = held;
-            // How it ended shows on its streams.
-            let _ = connection.await;
+            poll_fn(|cx| {
+                let ended = Pin::new(&mut connection).poll(cx);
+                // What cannot be written shows when the connection is read.
+                let _ = flush.poll_flush(cx);
+                // How it ended shows on its streams.
+                ended.map(|_| ())
+            })
+            .await;
             driven.closed.set(true);
         });
         Ok(Rc::new(Self { send: RefCell::new(send), id, state, requests: Cell::new(0), settings }))

@@ -1,20 +1,10 @@
 //! Counts the frames a client sends that are cheap for it and not for us.
 
-use std::{
-    cell::Cell,
-    io,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use mosn_config::model::HttpLimits;
-use mosn_net::{Io, clock};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
-};
+use mosn_net::clock;
+use tokio::time::Instant;
 
 const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;
@@ -85,14 +75,14 @@ impl Flood {
     }
 }
 
-/// A connection whose incoming frames are counted as they pass.
-pub(super) struct Metered {
-    io: Io,
+/// Follows a connection's incoming bytes and counts its frames.
+pub(super) struct Meter {
     flood: Rc<Flood>,
-    scan: Scan,
+    scan: Cell<Scan>,
 }
 
 /// Where in the incoming bytes we are.
+#[derive(Clone, Copy)]
 enum Scan {
     /// This many bytes that are no frame head: the preface, or a payload.
     Skip(usize),
@@ -100,15 +90,21 @@ enum Scan {
     Head([u8; FRAME_HEAD], usize),
 }
 
-impl Metered {
-    pub(super) fn new(io: Io, flood: Rc<Flood>) -> Self {
-        Self { io, flood, scan: Scan::Skip(PREFACE) }
+impl Meter {
+    pub(super) fn new(flood: Rc<Flood>) -> Self {
+        Self { flood, scan: Cell::new(Scan::Skip(PREFACE)) }
     }
 
-    fn scan(&mut self, mut bytes: &[u8]) {
+    /// Whether the client has gone too far.
+    pub(super) fn is_tripped(&self) -> bool {
+        self.flood.is_tripped()
+    }
+
+    pub(super) fn scan(&self, mut bytes: &[u8]) {
+        let mut scan = self.scan.get();
         while !bytes.is_empty() {
-            match &mut self.scan {
-                Scan::Skip(0) => self.scan = Scan::Head([0; FRAME_HEAD], 0),
+            match &mut scan {
+                Scan::Skip(0) => scan = Scan::Head([0; FRAME_HEAD], 0),
                 Scan::Skip(left) => {
                     let skip = (*left).min(bytes.len());
                     *left -= skip;
@@ -122,50 +118,11 @@ impl Metered {
                     if *filled == FRAME_HEAD {
                         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
                         self.flood.count(head[3], head[4], length);
-                        self.scan = Scan::Skip(length);
+                        scan = Scan::Skip(length);
                     }
                 }
             }
         }
-    }
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(AsyncRead::poll_read(Pin::new(&mut this.io), cx, buffer))?;
-        this.scan(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.get_mut().io), cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write_vectored(Pin::new(&mut self.get_mut().io), cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.get_mut().io), cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.get_mut().io), cx)
+        self.scan.set(scan);
     }
 }

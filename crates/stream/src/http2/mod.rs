@@ -7,6 +7,7 @@
 mod client;
 mod meter;
 mod server;
+mod socket;
 mod upgrade;
 
 pub use client::{Http2ClientStream, Http2Connection, Http2Pool};

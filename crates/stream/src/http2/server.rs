@@ -21,13 +21,17 @@ use mosn_net::{Io, timer::Timer};
 
 use super::{
     SEND_BUFFER,
-    meter::{Flood, Metered},
+    meter::{Flood, Meter},
+    socket::{Flush, Socket},
     upgrade,
 };
 use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date};
 
 /// How long a client may take for its preface when no other limit is set.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// How long a client that we leave has to read our GOAWAY.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves the connection until it ends. `first` is the request that an HTTP/1.1 client asked to go
 /// on with in HTTP/2.
@@ -39,24 +43,36 @@ pub async fn serve<S: Service>(
 ) {
     let watch = cx.drain.watch();
     let flood = Flood::new(&cx.limits);
-    let limit = if cx.limits.header_timeout.is_zero() { HANDSHAKE } else { cx.limits.header_timeout };
-    let mut timer = Timer::after(limit);
-    let handshake = async {
-        if let Some(first) = &first {
-            upgrade::replay(&mut io, first).await.ok()?;
+    let mut timer = Timer::after(cx.opening_limit().unwrap_or(HANDSHAKE));
+    if let Some(first) = &first {
+        let mut replay = Box::pin(upgrade::replay(&mut io, first));
+        let replayed = poll_fn(|task| match replay.as_mut().poll(task) {
+            Poll::Pending => timer.poll(task).map(|()| false),
+            Poll::Ready(done) => Poll::Ready(done.is_ok()),
+        });
+        if !replayed.await {
+            return;
         }
-        builder(&cx).handshake::<_, Bytes>(Metered::new(io, Rc::clone(&flood))).await.ok()
-    };
-    let mut handshake = Box::pin(handshake);
-    let connection = poll_fn(|task| match handshake.as_mut().poll(task) {
-        Poll::Pending => timer.poll(task).map(|()| None),
-        done => done,
+    }
+    let (socket, flush) = Socket::new(io, Some(Meter::new(Rc::clone(&flood))));
+    let mut handshake = Box::pin(builder(&cx).handshake::<_, Bytes>(socket));
+    let connection = poll_fn(|task| {
+        let shaken = handshake.as_mut().poll(task);
+        // What cannot be written shows when the connection is read.
+        let _ = flush.poll_flush(task);
+        match shaken {
+            Poll::Pending => timer.poll(task).map(|()| None),
+            Poll::Ready(done) => Poll::Ready(done.ok()),
+        }
     })
     .await;
     drop(handshake);
     drop(timer);
-    if let Some(connection) = connection {
-        Serving::new(connection, cx, service, flood, watch).run().await;
+    match connection {
+        Some(connection) => {
+            Serving::new(connection, flush, cx, service, flood, watch).run().await.linger().await;
+        }
+        None => flush.linger().await,
     }
 }
 
@@ -76,7 +92,8 @@ fn builder(cx: &ServerContext) -> h2::server::Builder {
 }
 
 struct Serving<S> {
-    connection: Connection<Metered, Bytes>,
+    connection: Connection<Socket, Bytes>,
+    flush: Flush,
     cx: Rc<ServerContext>,
     service: Rc<S>,
     flood: Rc<Flood>,
@@ -116,19 +133,40 @@ impl Drop for ActiveRequest {
 
 impl<S: Service> Serving<S> {
     fn new(
-        connection: Connection<Metered, Bytes>,
+        connection: Connection<Socket, Bytes>,
+        flush: Flush,
         cx: Rc<ServerContext>,
         service: Rc<S>,
         flood: Rc<Flood>,
         watch: DrainWatch,
     ) -> Self {
-        Self { connection, cx, service, flood, watch, active: Rc::default(), idle: None, state: State::Open }
+        Self {
+            connection,
+            flush,
+            cx,
+            service,
+            flood,
+            watch,
+            active: Rc::default(),
+            idle: None,
+            state: State::Open,
+        }
     }
 
-    async fn run(mut self) {
-        while let Some((request, respond)) = poll_fn(|task| self.poll(task)).await {
+    async fn run(mut self) -> Flush {
+        while let Some((request, respond)) = poll_fn(|task| {
+            let next = self.poll(task);
+            // Everything that this turn had to say leaves in one piece.
+            if !matches!(next, Poll::Ready(Some(_))) {
+                let _ = self.flush.poll_flush(task);
+            }
+            next
+        })
+        .await
+        {
             self.start(request, respond);
         }
+        self.flush
     }
 
     /// The next request; `None` when the connection is over.
@@ -143,33 +181,46 @@ impl<S: Service> Serving<S> {
         let accepted = self.connection.poll_accept(task);
         if self.flood.is_tripped() && self.state != State::Flooded {
             self.state = State::Flooded;
+            self.idle = Some(Timer::after(LAST_WORD));
             self.service.flooded(&self.cx.info);
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             task.waker().wake_by_ref();
         }
         match accepted {
             Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
-            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                // `h2` counts some frames of its own accord.
+                let calmed = error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !error.is_remote();
+                if calmed && self.state != State::Flooded {
+                    self.service.flooded(&self.cx.info);
+                }
+                return Poll::Ready(None);
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {}
+        }
+        if self.state == State::Flooded {
+            // Who does not read does not get to hear why.
+            return self.idle.as_mut().map_or(Poll::Ready(None), |idle| idle.poll(task).map(|()| None));
         }
         if self.active.requests.get() > 0 {
             self.idle = None;
             self.active.waker.set(Some(task.waker().clone()));
-        } else if self.state == State::Open
-            && let Some(timeout) = self.cx.idle_timeout
+        } else if self.state == State::Leaving {
+            // A client that does not acknowledge our leaving is left all the same.
+            return self.idle.get_or_insert_with(|| Timer::after(LAST_WORD)).poll(task).map(|()| None);
+        } else if let Some(timeout) = self.cx.idle_timeout
+            && self.idle.get_or_insert_with(|| Timer::after(timeout)).poll(task).is_ready()
         {
-            let idle = self.idle.get_or_insert_with(|| Timer::after(timeout));
-            if idle.poll(task).is_ready() {
-                self.idle = None;
-                self.leave();
-                task.waker().wake_by_ref();
-            }
+            self.leave();
+            task.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
     fn leave(&mut self) {
         self.state = State::Leaving;
+        self.idle = None;
         self.connection.graceful_shutdown();
     }
 
@@ -205,6 +256,8 @@ fn request_head(
         return Err(Failure::HeaderTooLarge);
     }
     let authority = match (parts.uri.authority(), headers.remove(header::HOST)) {
+        // RFC 9113 8.3.1: no user information.
+        (Some(authority), _) if authority.as_str().contains('@') => return Err(Failure::BadRequest),
         (Some(authority), _) => Bytes::copy_from_slice(authority.as_str().as_bytes()),
         (None, Some(host)) => Bytes::copy_from_slice(host.as_bytes()),
         (None, None) => Bytes::new(),
