@@ -143,7 +143,9 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                 Try::Done => return Ok(()),
                 Try::Unwanted => {}
                 // The connection had been closed while it idled: this try does not count.
-                Try::Failed(Failure::UpstreamClosed) if self.may_refresh(&mut budget, &replay) => {
+                Try::Failed(Failure::UpstreamClosed | Failure::UpstreamTerminated)
+                    if self.may_refresh(&mut budget, &replay) =>
+                {
                     fresh = true;
                     continue;
                 }
