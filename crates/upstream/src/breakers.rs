@@ -185,6 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn workers_together_never_pass_a_limit() {
+        let in_flight = Arc::new(InFlight::default());
+        let most = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        if let Ok(_token) = in_flight.request(3, false) {
+                            most.fetch_max(in_flight.now()[0], Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=3).contains(&most.load(Relaxed)));
+        assert_eq!(in_flight.now(), [0; 3]);
+    }
+
+    #[test]
     fn a_budget_lets_retries_be_a_part_of_the_requests() {
         let in_flight = Arc::new(InFlight::default());
         let budget = RetryBudgetSpec { percent: 20.0, min_concurrency: 2 };

@@ -123,3 +123,102 @@ impl Drop for Attempt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mosn_config::model::{BalancerKind, HealthSpec, HostSpec, LocalitySpec, OutlierSpec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ChooseContext, Cluster, Clusters};
+
+    fn cluster(balancer: BalancerKind, outlier: Option<OutlierSpec>) -> Arc<Cluster> {
+        let host = |number: usize| HostSpec {
+            address: format!("10.0.0.{number}:80").into(),
+            hostname: "".into(),
+            weight: 1,
+            metadata: None,
+            tls_disable: false,
+        };
+        let spec = ClusterSpec {
+            name: "c".into(),
+            balancer,
+            localities: vec![LocalitySpec { hosts: (1..4).map(host).collect(), ..LocalitySpec::default() }],
+            health: HealthSpec { check: None, outlier: outlier.map(Box::new) },
+            ..ClusterSpec::default()
+        };
+        let clusters = Clusters::new();
+        clusters.add_or_update(spec).unwrap();
+        clusters.get("c").unwrap()
+    }
+
+    #[test]
+    fn nothing_is_counted_where_nobody_wants_to_know() {
+        let cluster = cluster(BalancerKind::RoundRobin, None);
+        let attempt = cluster.begin(&cluster.hosts()[0]);
+        assert_eq!((attempt.0.is_none(), cluster.hosts()[0].active_requests()), (true, 0));
+        let _token = cluster.try_acquire_connection(&cluster.hosts()[0]).unwrap();
+        assert_eq!(cluster.hosts()[0].active_connections(), 0);
+    }
+
+    #[test]
+    fn least_connection_counts_connections_and_avoids_the_crowded() {
+        let cluster = cluster(BalancerKind::LeastConnection, None);
+        let hosts = cluster.hosts();
+        let tokens: Vec<_> = (0..50).map(|_| cluster.try_acquire_connection(&hosts[0]).unwrap()).collect();
+        assert_eq!(hosts[0].active_connections(), 50);
+        let crowded = (0..900)
+            .filter(|_| cluster.choose(&mut ChooseContext::default()).unwrap().id == hosts[0].id)
+            .count();
+        // One in nine.
+        assert!((50..160).contains(&crowded), "{crowded}");
+        drop(tokens);
+        assert_eq!(hosts[0].active_connections(), 0);
+    }
+
+    #[test]
+    fn a_host_that_fails_its_requests_is_no_longer_chosen_until_a_sweep_lets_it_back() {
+        let spec = OutlierSpec { consecutive_5xx: 3, ..OutlierSpec::default() };
+        let cluster = cluster(BalancerKind::RoundRobin, Some(spec));
+        let failing = cluster.hosts()[1].id;
+        let now = Instant::now();
+        let mut failures = 0;
+        for _ in 0..60 {
+            let host = cluster.choose(&mut ChooseContext::default()).unwrap();
+            let attempt = cluster.begin(host);
+            let status = if host.id == failing { 503 } else { 200 };
+            failures += usize::from(host.id == failing);
+            attempt.finish(Outcome::Status(status), Duration::from_millis(1), now);
+        }
+        assert_eq!(failures, 3);
+        assert!(cluster.sweep_outliers(now + Duration::from_secs(29)).is_empty());
+        let events = cluster.sweep_outliers(now + Duration::from_secs(30));
+        assert_eq!(events.len(), 1);
+        assert!(cluster.hosts().iter().all(|host| host.is_healthy()));
+    }
+
+    proptest! {
+        #[test]
+        fn counters_return_to_zero_after_any_history(
+            steps in prop::collection::vec((0..3_usize, 0..5_usize, 0..3_u8), 0..80),
+        ) {
+            let cluster = cluster(BalancerKind::LeastRequest, Some(OutlierSpec::default()));
+            let mut running = Vec::new();
+            for (host, end, how) in steps {
+                running.push(cluster.begin(&cluster.hosts()[host]));
+                if end < running.len() {
+                    let attempt = running.swap_remove(end);
+                    match how {
+                        0 => drop(attempt),
+                        1 => attempt.finish(Outcome::Status(500), Duration::ZERO, Instant::now()),
+                        _ => attempt.finish(Outcome::Reset, Duration::from_secs(1), Instant::now()),
+                    }
+                }
+                let counted: u32 = cluster.hosts().iter().map(|host| host.active_requests()).sum();
+                prop_assert_eq!(counted as usize, running.len());
+            }
+            drop(running);
+            prop_assert!(cluster.hosts().iter().all(|host| host.active_requests() == 0));
+        }
+    }
+}

@@ -99,9 +99,27 @@ impl Priorities {
         }
         // The same key goes to the same group.
         let drawn = cx.hash.map_or_else(|| fastrand::u64(..), spread) % total;
-        let at = current.groups.partition_point(|group| group.0 <= drawn);
+        let first = current.groups.partition_point(|group| group.0 <= drawn);
+        let previous = cx.previous;
+        let chosen = self.choose_in(first, &current, cx, terms);
+        if chosen.is_some_and(|host| !previous.contains(&host.id)) {
+            return chosen;
+        }
+        // All hosts of that group were tried, or have just become unhealthy.
+        let others = (0..self.groups.len()).filter(|&at| at != first && current.takes(at));
+        let mut other = others.filter_map(|at| self.choose_in(at, &current, cx, terms));
+        other.find(|host| !previous.contains(&host.id)).or(chosen)
+    }
+
+    fn choose_in(
+        &self,
+        at: usize,
+        shares: &Shares,
+        cx: &mut ChooseContext<'_>,
+        terms: Terms<'_>,
+    ) -> Option<&Arc<Host>> {
         let group = &self.groups[at];
-        group.balancer.choose(&group.hosts, cx, Terms { panic: current.groups[at].1, ..terms })
+        group.balancer.choose(&group.hosts, cx, Terms { panic: shares.groups[at].1, ..terms })
     }
 
     /// How the groups share the load while the hosts' health is what it is: each priority takes what
@@ -165,6 +183,14 @@ impl Priorities {
         let healthy = group.hosts.iter().filter(|host| host.is_healthy()).count() as u64;
         let percent = if panic { 100 } else { self.percent(healthy, group.hosts.len() as u64) };
         u64::from(group.weight) * percent
+    }
+}
+
+impl Shares {
+    /// Whether a group has a share.
+    fn takes(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).map_or(0, |before| self.groups[before].0);
+        self.groups[at].0 > before
     }
 }
 
@@ -294,6 +320,17 @@ mod tests {
         // Half of its hosts are worth 70 percent of its weight, and the priority is still whole.
         fail(&priorities, 1, 5);
         assert!(fits(&by_locality(&priorities, 3), &[1.0, 2.1, 0.0]));
+    }
+
+    #[test]
+    fn a_retry_leaves_a_locality_whose_hosts_were_all_tried() {
+        let balancing = BalancingSpec { locality_weighted: true, ..BalancingSpec::default() };
+        let priorities = priorities(balancing, &[(0, 99, 2), (0, 1, 1), (1, 1, 1)]);
+        let previous: Vec<_> = priorities.hosts()[..2].iter().map(|host| host.id).collect();
+        for _ in 0..50 {
+            let cx = &mut ChooseContext { previous: &previous, ..ChooseContext::default() };
+            assert_eq!(priorities.choose(cx, PLAIN).unwrap().locality, 1);
+        }
     }
 
     #[test]
