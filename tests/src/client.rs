@@ -15,14 +15,14 @@ pub enum Client {
 #[derive(Clone, Debug)]
 pub struct Broken {
     /// What came of it.
-    pub reply: Reply,
+    pub reply: Box<Reply>,
     /// How it ended.
     pub why: String,
 }
 
 impl Broken {
     pub(crate) fn new(why: impl ToString) -> Self {
-        Self { reply: Reply::default(), why: why.to_string() }
+        Self { reply: Box::default(), why: why.to_string() }
     }
 }
 
@@ -50,7 +50,9 @@ impl Client {
                 let sent = wire.request(request);
                 match wire.reply(&request.method, &mut reply) {
                     Ok(()) => Ok(reply),
-                    Err(error) => Err(Broken { reply, why: format!("{error}; sending: {sent:?}") }),
+                    Err(error) => {
+                        Err(Broken { reply: Box::new(reply), why: format!("{error}; sending: {sent:?}") })
+                    }
                 }
             }
             Self::Http2(client) => client.exchange(request),

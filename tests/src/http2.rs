@@ -26,6 +26,9 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
 
+/// What either side takes before it has read anything.
+const WINDOW: u32 = 1024 * 1024;
+
 /// Runs a future to its end, on the runtime that serves both sides of HTTP/2.
 ///
 /// # Panics
@@ -65,8 +68,12 @@ impl Http2Client {
         block_on(async {
             let stream = TcpStream::connect(address).await.expect("a connection");
             stream.set_nodelay(true).expect("a socket option");
-            let (send, connection) =
-                h2::client::Builder::new().handshake(stream).await.expect("a connection");
+            let (send, connection) = h2::client::Builder::new()
+                .initial_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
+                .handshake(stream)
+                .await
+                .expect("a connection");
             let send = send.ready().await.expect("a connection");
             Self { send, driver: tokio::spawn(connection) }
         })
@@ -122,27 +129,6 @@ impl Http2Client {
     pub fn closed(self) -> Result<(), h2::Error> {
         block_on(self.driver).expect("a task that does not panic")
     }
-
-    /// Whether the other side said that the connection takes no more requests.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        let mut send = self.send.clone();
-        block_on(poll_fn(|cx| std::task::Poll::Ready(send.poll_ready(cx).map(|ready| ready.is_err()))))
-            .is_ready_and(|refused| refused)
-    }
-}
-
-trait ReadyAnd<T> {
-    fn is_ready_and(self, test: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for std::task::Poll<T> {
-    fn is_ready_and(self, test: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => test(value),
-            Self::Pending => false,
-        }
-    }
 }
 
 /// Reads a reply to its end.
@@ -160,7 +146,7 @@ async fn receive(mut response: ResponseFuture) -> Result<Reply, Broken> {
     reply.fields = Fields::of_map(&head.headers);
     match read_all(&mut body, &mut reply.body).await {
         Ok(trailers) => Ok(Reply { trailers, ..reply }),
-        Err(error) => Err(Broken { reply, why: error.to_string() }),
+        Err(error) => Err(Broken { reply: Box::new(reply), why: error.to_string() }),
     }
 }
 
@@ -284,7 +270,12 @@ async fn connection(stream: TcpStream, log: Arc<SeenLog>, serve: Arc<Serve>) {
     let number = log.connection();
     let (orders, mut ordered) = unbounded_channel();
     // The proxy may go away at any time.
-    let Ok(mut connection) = h2::server::Builder::new().enable_connect_protocol().handshake(stream).await
+    let Ok(mut connection) = h2::server::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .enable_connect_protocol()
+        .handshake(stream)
+        .await
     else {
         return;
     };

@@ -61,6 +61,16 @@ pub fn run(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
     Output { code: status.code().unwrap_or(-1), out: read(&out), err: read(&err) }
 }
 
+/// Sends a signal to a process that the test started.
+///
+/// # Panics
+/// When it is gone.
+#[track_caller]
+pub fn send(pid: i32, signal: Signal) {
+    let pid = Pid::from_raw(pid).expect("a process id");
+    kill_process(pid, signal).expect("a running process");
+}
+
 #[track_caller]
 fn ended(child: &mut Child) -> ExitStatus {
     let start = std::time::Instant::now();
@@ -274,8 +284,7 @@ impl Mosn {
     /// When the process is gone.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("a running process");
+        send(i32::try_from(self.pid()).expect("a process id"), signal);
     }
 
     /// Waits until the process has ended; its exit code, or -1 if a signal ended it.

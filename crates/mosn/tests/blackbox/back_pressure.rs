@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{fixture::PAIRS, start};
 
 /// More than the sockets' own buffers take on two connections.
-const TOTAL: usize = 24 * PIECE;
+const TOTAL: usize = 16 * PIECE;
 const PIECE: usize = 1024 * 1024;
 /// What the proxy may hold, and what its allocator keeps for later.
 const GROWTH_KIB: u64 = 8 * 1024;

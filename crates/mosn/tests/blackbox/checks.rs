@@ -142,3 +142,61 @@ fn a_feature_gate_that_does_not_exist_stops_the_start() {
     assert_eq!(output.code, 1);
     assert!(output.err.contains("nosuch"), "{output:?}");
 }
+
+#[test]
+fn older_forms_and_other_spellings_still_serve() {
+    let origin = mosn_tests::Origin::saying("served");
+    let host = json!({ "Address": origin.address() });
+    let chain = |filters: Value| json!([{ "filters": filters }]);
+    let manager = json!({ "router_config_name": "r", "virtual_hosts": [{
+        "name": "any", "domains": ["*"],
+        "routers": [{ "match": { "headers": [{ "name": "service", "value": ".*" }] }, "route": { "cluster_name": "a" } },
+                    { "route": { "cluster_name": "a" } }],
+    }] });
+    let document = json!({
+        "servers": [{
+            "DEFAULT_LOG_LEVEL": "INFO",
+            "processor": 1,
+            "listeners": [
+                // Routes in a filter of their own, a list of protocols, keys in capitals.
+                { "name": "old", "address": "127.0.0.1:0", "Bind_Port": true, "filter_chains": chain(json!([
+                    { "type": "proxy", "config": { "downstream_protocol": "Http1,Http2", "router_config_name": "r" } },
+                    { "type": "connection_manager", "config": manager },
+                ])) },
+                // Without a name: called by its address.
+                { "address": "127.0.0.1:0", "bind_port": true, "filter_chains": chain(json!([
+                    { "type": "proxy", "config": { "downstream_protocol": "Auto", "upstream_protocol": "Auto",
+                                                   "router_config_name": "r" } },
+                ])) },
+            ],
+        }],
+        "CLUSTER_MANAGER": { "clusters": [{ "Name": "a", "Hosts": [host] }] },
+        "admin": mosn_tests::admin(),
+    });
+    let mosn = mosn_tests::Mosn::start(MOSN.as_ref(), &document, &[]);
+    for listener in ["old", "#1"] {
+        let request = mosn_tests::Request::get("/").with("service", "x");
+        assert_eq!(mosn.ask(listener, &request).text(), "served", "{listener}");
+        assert_eq!(mosn.ask(listener, &mosn_tests::Request::get("/")).text(), "served", "{listener}");
+    }
+    let unnamed = format!("downstream.listener.{}", mosn.address("#1"));
+    mosn.metric_is(&unnamed, "request_total", 2);
+    let clusters = mosn.admin("/api/v1/config_dump?allclusters").text();
+    let clusters: Value = serde_json::from_str(&clusters).unwrap();
+    let text = clusters.to_string();
+    for piece in ["\"max_request_per_conn\":1024", "\"conn_buffer_limit_bytes\":16384", "\"weight\":1"] {
+        assert!(text.contains(piece), "{piece} is not in {text}");
+    }
+}
+
+#[test]
+fn flags_without_a_command_start() {
+    // A listener that cannot be bound shows that it was tried.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut document = good();
+    document["servers"][0]["listeners"][0]["address"] = address.clone().into();
+    let output = written(&document.to_string(), &[]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.err.contains(&address), "{output:?}");
+}

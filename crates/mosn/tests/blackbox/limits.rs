@@ -185,3 +185,21 @@ fn a_client_learns_how_many_streams_it_may_open() {
     let limit = settings.chunks(6).find(|entry| entry[..2] == [0, 3]).map(|entry| entry[5]);
     assert_eq!(limit, Some(7), "{settings:?}");
 }
+
+#[test]
+fn a_header_that_comes_byte_by_byte_has_no_more_time_than_any_other() {
+    let (mosn, _) = limited("Http1", json!({ "header_timeout": "300ms" }));
+    let mut wire = mosn.wire("in");
+    let mut writing = wire.twin();
+    let dribbling = std::thread::spawn(move || {
+        writing.send("GET /direct HTTP/1.1\r\nX: ").unwrap();
+        while writing.send("x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let mut reply = Reply::default();
+    wire.reply("GET", &mut reply).unwrap();
+    assert_eq!(reply.status, 408);
+    wire.closes();
+    dribbling.join().unwrap();
+}

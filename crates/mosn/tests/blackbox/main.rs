@@ -12,6 +12,7 @@ mod limits;
 mod observability;
 mod pools;
 mod protocol;
+mod quick_start;
 mod routing;
 mod strictness;
 

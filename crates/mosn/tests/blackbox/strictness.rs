@@ -1,6 +1,6 @@
 //! Bytes that are no proper HTTP/1 are refused, counted, and end the connection.
 
-use mosn_tests::{Config, Listener, Mosn, Reply, Request, admin, direct, echo_http1, to};
+use mosn_tests::{Config, Listener, Mosn, PREFACE, RawFrame, Reply, Request, admin, direct, echo_http1, to};
 use serde_json::json;
 
 use crate::start;
@@ -227,4 +227,125 @@ fn replies_that_are_no_proper_http_become_502() {
         }
     }
     assert!(differing.is_empty(), "{differing:#?}");
+}
+
+/// A HEADERS frame that ends its stream, with these fields as literals.
+fn headers(stream: u32, fields: &[(&str, &str)]) -> RawFrame {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    RawFrame::new(1, 5, stream, block)
+}
+
+#[test]
+fn fields_of_http_2_cannot_write_lines_of_http_1() {
+    let origin = echo_http1();
+    let routes = [to("/", "up", &json!({ "upstream_protocol": "Http1" }))];
+    let config = Config::new()
+        .listener(Listener::new("in", "Http2").routes(routes))
+        .cluster("up", &[&origin.address()]);
+    let mosn = start(&config);
+    let usual = [(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", "/")];
+    for (name, value) in [
+        (":path", "/ HTTP/1.1\r\nHost: b\r\n\r\nGET /smuggled"),
+        (":path", "/a b"),
+        (":path", "/\0"),
+        (":path", "nowhere"),
+        (":path", ""),
+        (":authority", "test\r\nX: y"),
+        (":authority", "te st"),
+        (":method", "GET / HTTP/1.1\r\nX: y\r\n\r\nGET"),
+        (":method", "G T"),
+        ("x", "y\r\nSmuggled: 1"),
+        ("x", "y\nSmuggled: 1"),
+        ("x", "y\0"),
+        ("x\r\ny", "z"),
+        ("x y", "z"),
+        ("x:", "z"),
+        ("X-Capital", "z"),
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("content-length", "5"),
+        ("content-length", "0, 5"),
+        ("content-length", "-1"),
+    ] {
+        let mut fields: Vec<_> = usual.into_iter().filter(|(usual, _)| *usual != name).collect();
+        fields.insert(if name.starts_with(':') { 0 } else { fields.len() }, (name, value));
+        let mut wire = mosn.wire("in");
+        wire.send([PREFACE, &headers(1, &fields).encode()].concat()).unwrap();
+        let answer = loop {
+            match wire.frame() {
+                Ok(frame) if matches!((frame.kind, frame.stream), (1 | 3, 1) | (7, 0)) => break Some(frame),
+                Ok(_) => {}
+                Err(_) => break None,
+            }
+        };
+        // RST_STREAM, GOAWAY, a closed connection, or 400, whose index is 12 in the static table.
+        let refused = answer.as_ref().is_none_or(|frame| frame.kind != 1 || frame.payload[0] == 0x80 | 12);
+        assert!(refused, "{name}: {value:?}: {answer:?}");
+    }
+    assert!(origin.log().requests().is_empty(), "{:?}", origin.log().requests());
+    // The same without anything wrong passes.
+    let mut wire = mosn.wire("in");
+    wire.send([PREFACE, &headers(1, &usual).encode()].concat()).unwrap();
+    assert_eq!(wire.frame_of(1, 1).unwrap().payload[0], 0x80 | 8);
+}
+
+#[test]
+fn a_length_that_http_2_does_not_keep_makes_no_complete_request() {
+    let origin = echo_http1();
+    let routes = [to("/", "up", &json!({ "upstream_protocol": "Http1" }))];
+    let config = Config::new()
+        .listener(Listener::new("in", "Http2").routes(routes))
+        .cluster("up", &[&origin.address()]);
+    let mosn = start(&config);
+    for length in ["2", "6"] {
+        let request = Request::post("/echo", "four").chunked().with("content-length", length);
+        let reply = mosn.client("in").exchange(&request);
+        assert!(reply.as_ref().map_or(true, |reply| reply.status == 400), "{length}: {reply:?}");
+    }
+    assert_eq!(mosn.ask("in", &Request::post("/echo", "four")).text(), "four");
+    let whole: Vec<_> = origin.log().requests().into_iter().filter(|seen| seen.whole).collect();
+    assert_eq!(whole.len(), 1, "{whole:?}");
+}
+
+#[test]
+fn what_an_upstream_says_unasked_is_nobodys_reply() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    for (method, replies, body) in [
+        ("GET", format!("{ok}{evil}"), "ok"),
+        // Bodies where there can be none.
+        ("HEAD", ok.replace("ok", evil), ""),
+        ("GET", format!("HTTP/1.1 204 No Content\r\n\r\n{evil}"), ""),
+        ("GET", format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n{evil}"), ""),
+    ] {
+        let origin = mosn_tests::Origin::scripted(replies.clone(), false);
+        let mosn = start(&crate::fixture::forwarding(&[&origin.address()]));
+        let mut client = mosn.client("in");
+        for _ in 0..5 {
+            assert_eq!(client.ask(&Request::new(method, "/")).text(), body, "{replies:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reply_whose_header_never_ends_becomes_502() {
+    let origin = mosn_tests::Origin::new(|exchange| {
+        exchange.read()?;
+        exchange.wire.send("HTTP/1.1 200 OK\r\n")?;
+        loop {
+            exchange.wire.send("X: 0123456789012345678901234567890123456789\r\n")?;
+        }
+    });
+    let mosn = start(&crate::fixture::forwarding(&[&origin.address()]));
+    let before = mosn.resident();
+    assert_eq!(mosn.ask("in", &Request::get("/")).status, 502);
+    assert!(mosn.resident() < before + 4096, "{} KiB more", mosn.resident() - before);
 }
