@@ -41,6 +41,11 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Runs a future beside the test.
+pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    RUNTIME.spawn(future)
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct Http2Client {

@@ -21,7 +21,7 @@ mod wire;
 pub use client::{Broken, Client};
 pub use config::{Config, Listener, admin, direct, route, to};
 pub use echo::{echo_http1, echo_http2, pattern};
-pub use http2::{Http2Client, Http2Exchange, Http2Origin, Http2Reply, block_on};
+pub use http2::{Http2Client, Http2Exchange, Http2Origin, Http2Reply, block_on, spawn};
 pub use message::{Fields, Reply, Request, Seen, SeenLog};
 pub use mosn::{Mosn, Output, run, send};
 pub use origin::{Exchange, Origin};

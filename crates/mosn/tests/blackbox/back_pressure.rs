@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use mosn_tests::{
-    Client, Config, Http2Origin, Listener, Mosn, Origin, Reply, Request, block_on, pattern, settled, to,
-    until,
+    Client, Config, Http2Origin, Listener, Mosn, Origin, Reply, Request, block_on, pattern, settled, spawn,
+    to, until,
 };
 use serde_json::json;
 
@@ -176,13 +176,11 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
                 let request = Request::post("/", "").chunked();
                 let mut under_way = block_on(client.start(&request, None)).unwrap();
                 let mut send = under_way.send.take().unwrap();
-                let writer = block_on(async {
-                    tokio::spawn(async move {
-                        for _ in 0..TOTAL / PIECE {
-                            send_counted(&mut send, piece.clone(), &counted).await?;
-                        }
-                        send.send_data(Bytes::new(), true)
-                    })
+                let writer = spawn(async move {
+                    for _ in 0..TOTAL / PIECE {
+                        send_counted(&mut send, piece.clone(), &counted).await?;
+                    }
+                    send.send_data(Bytes::new(), true)
                 });
                 held_back(&mosn, before, &sent, pair);
                 may_read.store(true, Relaxed);

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use mosn_tests::{
-    BlackHole, Client, Config, Exchange, Http2Origin, Listener, Mosn, Origin, Refusing, Request, admin, to,
-    until,
+    BlackHole, Client, Config, Exchange, Http2Origin, Listener, Mosn, Origin, Refusing, Request, admin,
+    block_on, to, until,
 };
 use serde_json::json;
 
@@ -204,7 +204,7 @@ fn a_client_that_leaves_takes_its_upstream_request_with_it() {
                 drop(wire);
             }
             Client::Http2(client) => {
-                let under_way = mosn_tests::block_on(client.start(&Request::get("/"), None)).unwrap();
+                let under_way = block_on(client.start(&Request::get("/"), None)).unwrap();
                 let _ = origin.log().nth(1);
                 drop(under_way);
                 until("the upstream to notice", || left.load(Relaxed).then_some(()));
@@ -214,6 +214,41 @@ fn a_client_that_leaves_takes_its_upstream_request_with_it() {
         }
         until("the upstream to notice", || left.load(Relaxed).then_some(()));
         assert_eq!(logged(&mosn, protocol, 1), "504 0x0 client_gone", "{protocol}");
+    }
+}
+
+#[test]
+fn a_stream_that_the_client_resets_is_reset_upstream() {
+    let (told, mut tell) = tokio::sync::mpsc::unbounded_channel();
+    let origin = Http2Origin::new(move |mut exchange| {
+        let told = told.clone();
+        async move {
+            exchange.read().await?;
+            let reason = std::future::poll_fn(|cx| exchange.respond.poll_reset(cx)).await;
+            // The test may have failed by now.
+            let _ = told.send(reason.is_ok());
+            Ok(())
+        }
+    });
+    for protocol in ["Http1", "Http2"] {
+        let config = both(|| vec![to("/", "up", &json!({ "upstream_protocol": "Http2" }))])
+            .cluster("up", &[&origin.address()]);
+        let mosn = start(&config);
+        let before = origin.log().requests().len();
+        let mut client = mosn.client(protocol);
+        match &mut client {
+            Client::Http1(wire) => wire.request(&Request::get("/")).unwrap(),
+            Client::Http2(client) => {
+                let under_way = block_on(client.start(&Request::get("/"), None)).unwrap();
+                let _ = origin.log().nth(before + 1);
+                drop(under_way);
+            }
+        }
+        let _ = origin.log().nth(before + 1);
+        if protocol == "Http1" {
+            drop(client);
+        }
+        assert_eq!(block_on(tell.recv()), Some(true), "{protocol}");
     }
 }
 
@@ -267,7 +302,7 @@ fn a_reply_cut_short_upstream_is_never_shown_as_complete() {
                 Ok(reply) if reply.status == 200 => whole.push(format!("{protocol} {name}: {reply:?}")),
                 Ok(_) => {}
                 Err(broken) => {
-                    assert!(b"half".starts_with(&broken.reply.body), "{protocol} {name}: {broken:?}")
+                    assert!(b"half".starts_with(&broken.reply.body), "{protocol} {name}: {broken:?}");
                 }
             }
         }

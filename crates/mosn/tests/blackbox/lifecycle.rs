@@ -10,7 +10,7 @@ use std::{
 };
 
 use mosn_tests::{
-    Client, Config, Listener, Mosn, Origin, Reply, Request, Signal, admin, direct, run, to, until,
+    Client, Config, Listener, Mosn, Origin, Reply, Request, Signal, admin, block_on, direct, run, to, until,
 };
 use serde_json::json;
 
@@ -97,6 +97,41 @@ fn sigterm_lets_requests_finish_and_refuses_new_ones() {
         assert!(!mosn.pid_file().exists());
         assert!(TcpStream::connect(address).is_err());
     }
+}
+
+#[test]
+fn sigterm_refuses_new_requests_on_an_open_http_2_connection() {
+    let (origin, go_on) = slow();
+    let config = Config::new()
+        .listener(Listener::new("in", "Http2").routes([to(
+            "/",
+            "up",
+            &json!({ "upstream_protocol": "Http1" }),
+        )]))
+        .cluster("up", &[&origin.address()]);
+    let mut mosn = start(&config);
+    let Client::Http2(client) = mosn.client("in") else { unreachable!() };
+    let first = block_on(client.start(&Request::get("/first"), None)).unwrap();
+    let _ = origin.log().nth(1);
+    mosn.signal(Signal::TERM);
+    // Until the client has heard of it, requests may still be served.
+    let mut more = Vec::new();
+    let refusal = until("a refusal", || match block_on(client.start(&Request::get("/more"), None)) {
+        Ok(under_way) => {
+            more.push(under_way);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    assert!(refusal.is_go_away(), "{refusal}");
+    go_on.store(true, Relaxed);
+    assert_eq!(first.receive().unwrap().text(), "late");
+    for under_way in more {
+        // Served to its end, or refused as never seen, which is safe to repeat.
+        let received = under_way.receive();
+        assert!(received.as_ref().map_or(true, |reply| reply.text() == "late"), "{received:?}");
+    }
+    assert_eq!(mosn.exit_code(), 0);
 }
 
 #[test]
