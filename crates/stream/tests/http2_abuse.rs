@@ -24,6 +24,8 @@ fn server() -> Server {
     server
 }
 
+type Frames = Box<dyn Iterator<Item = Vec<u8>>>;
+
 /// Sends frames until the server has had enough; its last word.
 async fn flood(server: &Server, frames: impl Iterator<Item = Vec<u8>>) -> Option<u32> {
     let (mut reader, mut writer) = split(server.connect());
@@ -56,7 +58,7 @@ fn floods_of_useless_frames_end_the_connection() {
         let updates = || std::iter::repeat_with(|| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
         let open = || std::iter::once(headers(1, "POST", "/wait", false));
         let data = || std::iter::repeat_with(|| frame(DATA, 0, 1, &[]));
-        let floods: Vec<(&str, Box<dyn Iterator<Item = Vec<u8>>>)> = vec![
+        let floods: Vec<(&str, Frames)> = vec![
             ("PING", Box::new(ping().take(2000))),
             ("SETTINGS", Box::new(settings().take(2000))),
             ("WINDOW_UPDATE", Box::new(updates().take(2000))),
@@ -138,11 +140,10 @@ fn ordinary_traffic_trips_no_meter() {
                 bytes.extend(frame(DATA, END_STREAM, stream, b""));
             }
             writer.write_all(&bytes).await.expect("written");
-            while !reset {
+            let mut answered = reset;
+            while !answered {
                 let (kind, flags, at, _) = read(&mut reader).await.expect("the connection lives");
-                if kind == DATA && flags & END_STREAM != 0 && at == stream {
-                    break;
-                }
+                answered = kind == DATA && flags & END_STREAM != 0 && at == stream;
             }
         }
         assert_eq!(server.app.floods.get(), 0);

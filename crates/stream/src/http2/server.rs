@@ -228,7 +228,8 @@ impl<S: Service> Serving<S> {
         self.active.requests.set(self.active.requests.get() + 1);
         let guard = ActiveRequest(Rc::clone(&self.active));
         let (service, cx) = (Rc::clone(&self.service), Rc::clone(&self.cx));
-        tokio::task::spawn_local(async move {
+        // Boxed first: the runtime would move the whole of it several times.
+        tokio::task::spawn_local(Box::pin(async move {
             let _guard = guard;
             let (parts, recv) = request.into_parts();
             match request_head(parts, &recv, &cx) {
@@ -241,7 +242,7 @@ impl<S: Service> Serving<S> {
                     refuse(respond, why);
                 }
             }
-        });
+        }));
     }
 }
 
