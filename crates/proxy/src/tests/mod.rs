@@ -11,4 +11,5 @@ mod script;
 mod timeouts;
 mod tunnels;
 mod upstream;
+mod wire;
 mod world;

@@ -8,7 +8,7 @@ use mosn_config::model::{
     AccessLogSpec, ActionSpec, ClusterChoiceSpec, ForwardSpec, HeaderMutationsSpec, HttpLimits, LogOutput,
     PathMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec, ServerSpec, VirtualHostSpec,
 };
-use mosn_core::{BodyLength, Frame, Headers, RequestHead, ResponseHead, Scheme};
+use mosn_core::{BodyLength, Frame, Headers, Protocol, RequestHead, ResponseHead, Scheme};
 use mosn_router::Router;
 use mosn_stream::Service;
 use mosn_telemetry::{DownstreamMetrics, LogHandle, Variable};
@@ -77,29 +77,11 @@ impl World {
     }
 
     pub(super) fn with(action: ActionSpec, limits: HttpLimits, plans: Vec<Plan>) -> Self {
-        let route = RouteSpec {
-            name: None,
-            matches: RouteMatchSpec {
-                path: PathMatchSpec::Prefix("/".into()),
-                headers: Vec::new(),
-                method: None,
-            },
-            action,
-            headers: HeaderMutationsSpec::default(),
-            filter_config: None,
-        };
-        Self::routed(route, limits, plans)
+        Self::routed(any(action), limits, plans)
     }
 
     pub(super) fn routed(route: RouteSpec, limits: HttpLimits, plans: Vec<Plan>) -> Self {
-        let host = VirtualHostSpec {
-            name: "v".into(),
-            domains: vec!["a.com".into()],
-            routes: vec![route],
-            ..VirtualHostSpec::default()
-        };
-        let spec = RouterSpec { name: "r".into(), virtual_hosts: vec![host], ..RouterSpec::default() };
-        let router = Router::build(&spec, |name| Variable::parse(name).is_some()).expect("a router");
+        let router = router_of(route);
         let log = tempfile::NamedTempFile::new().expect("a file");
         let (logs, _) = LogHandle::new(&ServerSpec { log_path: LogOutput::Stderr, ..ServerSpec::default() })
             .expect("a log");
@@ -183,6 +165,37 @@ impl World {
 
     pub(super) fn tries(&self) -> usize {
         self.upstream.sent.borrow().len()
+    }
+}
+
+/// A table that sends all requests for `a.com` to the cluster, in HTTP/1.
+pub(super) fn router() -> Router {
+    router_of(any(forward(|spec| spec.upstream_protocol = Some(Protocol::Http1))))
+}
+
+fn router_of(route: RouteSpec) -> Router {
+    let host = VirtualHostSpec {
+        name: "v".into(),
+        domains: vec!["a.com".into()],
+        routes: vec![route],
+        ..VirtualHostSpec::default()
+    };
+    let spec = RouterSpec { name: "r".into(), virtual_hosts: vec![host], ..RouterSpec::default() };
+    Router::build(&spec, |name| Variable::parse(name).is_some()).expect("a router")
+}
+
+/// A route that takes every request.
+fn any(action: ActionSpec) -> RouteSpec {
+    RouteSpec {
+        name: None,
+        matches: RouteMatchSpec {
+            path: PathMatchSpec::Prefix("/".into()),
+            headers: Vec::new(),
+            method: None,
+        },
+        action,
+        headers: HeaderMutationsSpec::default(),
+        filter_config: None,
     }
 }
 
