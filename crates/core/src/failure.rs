@@ -145,4 +145,17 @@ mod tests {
             assert!(words.insert(row.word), "{failure:?} shares its word");
         }
     }
+
+    #[test]
+    fn the_architecture_page_lists_every_failure_as_the_table_has_it() {
+        let page = include_str!("../../../docs/architecture.md");
+        for failure in Failure::ALL {
+            let FailureRow { status, word, flag } = failure.row();
+            let flag = if flag.is_empty() { "none".into() } else { format!("{:#x}", flag.bits()) };
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{word}` |"))).expect(word);
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(cells[2].starts_with(&status.to_string()), "{row}");
+            assert_eq!(cells[3], flag, "{row}");
+        }
+    }
 }
