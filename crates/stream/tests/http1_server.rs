@@ -356,6 +356,31 @@ fn nothing_is_read_of_a_body_that_nobody_takes() {
 }
 
 #[test]
+fn a_refusal_that_nobody_reads_does_not_keep_the_connection() {
+    worker(async {
+        let server = server();
+        let request = b"GET /204 HTTP/1.1\r\nHost: a\r\n\r\n";
+        // How many replies fit into the socket: the next one waits for the client to read.
+        let mut full = server.connect();
+        full.write_all(&request.repeat(2000)).await.expect("written");
+        let mut fit = 0;
+        while fit == 0 || fit != server.app.seen.borrow().len() {
+            fit = server.app.seen.borrow().len();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(server.app.active.get(), 1, "one reply waits");
+        drop(full);
+        until("it is gone", || server.drain.connections() == 0).await;
+
+        let mut client = server.connect();
+        let requests = [&request.repeat(fit - 1)[..], b"no request\r\n\r\n"].concat();
+        client.write_all(&requests).await.expect("written");
+        until("it is refused", || !server.app.refused.borrow().is_empty()).await;
+        until("it is closed all the same", || server.drain.connections() == 0).await;
+    });
+}
+
+#[test]
 fn a_tunnel_carries_bytes_both_ways() {
     worker(async {
         let server = server();

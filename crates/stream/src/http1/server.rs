@@ -140,13 +140,24 @@ async fn switch_to_http2(wire: &mut Wire, head: Box<RequestHead>) -> Next {
         Poll::Ready(Ok::<(), std::io::Error>(()))
     });
     match switched.await {
-        Ok(()) if flushed(wire).await => Next::Http2(head),
+        Ok(()) if flushed_soon(wire).await => Next::Http2(head),
         _ => Next::Abort,
     }
 }
 
 async fn flushed(wire: &mut Wire) -> bool {
     poll_fn(|task| wire.poll_flushed(task)).await.is_ok()
+}
+
+/// Whether a few bytes of our own went out. A client that has left no room for them by not reading
+/// must not keep the connection with that.
+async fn flushed_soon(wire: &mut Wire) -> bool {
+    let mut timer = Timer::after(LINGER);
+    poll_fn(|task| match wire.poll_flushed(task) {
+        Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+        Poll::Pending => timer.poll(task).map(|()| false),
+    })
+    .await
 }
 
 enum HeadRead {
@@ -206,7 +217,7 @@ async fn refuse(wire: &mut Wire, why: Failure) -> Next {
         }))
     });
     match written.await {
-        Ok(()) if flushed(wire).await => Next::Close,
+        Ok(()) if flushed_soon(wire).await => Next::Close,
         _ => Next::Abort,
     }
 }
