@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use mosn_tests::{
-    Client, Config, Http2Origin, Listener, Mosn, Origin, Reply, Request, block_on, pattern, settled, spawn,
-    to, until,
+    Client, Config, Http2Origin, Listener, Mosn, Origin, RawFrame, Reply, Request, block_on, pattern,
+    settled, spawn, to, until,
 };
 use serde_json::json;
 
@@ -190,5 +190,58 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
             }
         };
         assert_eq!((reply.status, reply.text()), (200, TOTAL.to_string()), "{pair:?}");
+    }
+}
+
+#[test]
+fn pipelined_requests_of_a_client_that_does_not_read_pile_up_nowhere() {
+    const REQUESTS: usize = 3000;
+    const LENGTH: usize = 20_000;
+    let origin = mosn_tests::echo_http1();
+    let mosn = proxy(("Http1", "Http1"), &origin.address());
+    let mut wire = mosn.wire("in");
+    let before = mosn.resident();
+    let mut writing = wire.twin();
+    let writer = thread::spawn(move || {
+        let request = format!("GET /bytes/{LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(100);
+        for _ in 0..REQUESTS / 100 {
+            writing.send(&request).unwrap();
+        }
+    });
+    until("the first requests", || (origin.log().requests().len() > 10).then_some(()));
+    let served = settled("the proxy to be held back", QUIET, || origin.log().requests().len());
+    assert!(served < REQUESTS, "all requests were served");
+    let growth = mosn.resident().saturating_sub(before);
+    assert!(growth < GROWTH_KIB, "{growth} KiB more with {served} requests served");
+    let whole = pattern(LENGTH);
+    for index in 0..REQUESTS {
+        let mut reply = Reply::default();
+        wire.reply("GET", &mut reply).unwrap();
+        assert!(reply.status == 200 && reply.body == whole, "{index}");
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn many_streams_of_a_client_that_takes_nothing_hold_little_each() {
+    const STREAMS: u32 = 200;
+    for up in ["Http1", "Http2"] {
+        let sent = Arc::new(AtomicU64::new(0));
+        let mosn = proxy(("Http2", up), &sending(up, &sent));
+        let mut wire = mosn.wire("in");
+        // SETTINGS_INITIAL_WINDOW_SIZE 0: no stream may send a byte of its body.
+        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        wire.send(RawFrame::new(4, 0, 0, [0, 4, 0, 0, 0, 0]).encode()).unwrap();
+        wire.send(RawFrame::new(4, 1, 0, []).encode()).unwrap();
+        let before = mosn.resident();
+        for stream in 0..STREAMS {
+            wire.send(RawFrame::get(stream * 2 + 1).encode()).unwrap();
+        }
+        until("all replies to begin", || (sent.load(Relaxed) >= u64::from(STREAMS) * 1000).then_some(()));
+        let _ = settled("the origins to be held back", QUIET, || sent.load(Relaxed));
+        let growth = mosn.resident().saturating_sub(before);
+        // What waits to be sent on each stream, and what one upstream connection may have under way.
+        let window_kib = if up == "Http2" { 16 * 1024 } else { 0 };
+        assert!(growth < u64::from(STREAMS) * 100 + window_kib, "{up}: {growth} KiB more");
     }
 }

@@ -446,3 +446,53 @@ fn an_idempotent_request_on_a_used_connection_that_breaks_gets_a_second_try() {
         assert_eq!(origin.log().requests().len(), before + 1);
     }
 }
+
+#[test]
+fn a_reply_that_stalls_is_broken_off() {
+    let stalling = Origin::new(|exchange| {
+        exchange.wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+        exchange.wire.rest().map(drop)
+    });
+    for protocol in ["Http1", "Http2"] {
+        let listener = Listener::new("in", protocol)
+            .routes([to("/", "up", &json!({ "upstream_protocol": "Http1" }))])
+            .extend(json!({ "body_idle_timeout": "200ms" }));
+        let mosn = start(&Config::new().listener(listener).cluster("up", &[&stalling.address()]));
+        let broken = mosn.client("in").exchange(&Request::get("/")).unwrap_err();
+        assert_eq!((broken.reply.status, broken.reply.text().as_str()), (200, "half"), "{protocol}");
+        assert!(logged(&mosn, "in", 1).ends_with("body_idle_timeout"), "{}", logged(&mosn, "in", 1));
+    }
+}
+
+#[test]
+fn a_body_too_large_to_be_kept_is_sent_once_whatever_the_policy_says() {
+    let origin = Origin::new(|exchange| {
+        exchange.read()?;
+        exchange.reply(503, &[], b"busy")
+    });
+    let retry = json!({ "retry_policy": { "retry_on": true, "num_retries": 3 } });
+    let config = Config::new()
+        .listener(Listener::new("in", "Http1").routes([to("/", "up", &retry)]))
+        .cluster("up", &[&origin.address()]);
+    let mosn = start(&config);
+    let before = mosn.resident();
+    let reply = mosn.ask("in", &Request::post("/", vec![b'x'; 8 * 1024 * 1024]));
+    assert_eq!((reply.status, reply.text().as_str()), (503, "busy"));
+    assert_eq!(origin.log().requests().len(), 1);
+    assert!(mosn.resident() < before + 4096, "{} KiB more", mosn.resident() - before);
+}
+
+#[test]
+fn a_negative_time_is_no_limit() {
+    let origin = Origin::new(|exchange| {
+        exchange.read()?;
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        exchange.reply(200, &[], b"late")
+    });
+    let config = Config::new()
+        .listener(Listener::new("in", "Http1").routes([to("/", "up", &json!({ "timeout": "100ms" }))]))
+        .cluster("up", &[&origin.address()]);
+    let mosn = start(&config);
+    assert_eq!(mosn.ask("in", &Request::get("/")).status, 504);
+    assert_eq!(mosn.ask("in", &Request::get("/").with("x-mosn-global-timeout", "-1")).text(), "late");
+}
