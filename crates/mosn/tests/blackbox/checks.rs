@@ -200,3 +200,35 @@ fn flags_without_a_command_start() {
     assert_eq!(output.code, 1, "{output:?}");
     assert!(output.err.contains(&address), "{output:?}");
 }
+
+#[test]
+fn yaml_is_read_like_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mosn.yaml");
+    let text = "\
+servers:
+  - listeners:
+      - name: in
+        address: 127.0.0.1:1
+        bind_port: true
+        filter_chains:
+          - filters:
+              - type: proxy
+                config: { downstream_protocol: Http1, router_config_name: r }
+    routers:
+      - router_config_name: r
+        virtual_hosts:
+          - domains: ['*']
+            routers:
+              - match: { prefix: / }
+                direct_response: { status: 200, body: hello }
+";
+    fs::write(&file, text).unwrap();
+    let output = run(MOSN, &["check", "--strict", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.out.contains("1 listeners"), "{output:?}");
+    fs::write(&file, text.replace("prefix: /", "regex: '('")).unwrap();
+    let output = run(MOSN, &["check", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.out.contains("mosn.yaml:15:"), "{output:?}");
+}

@@ -234,3 +234,121 @@ fn sixteen_streams_of_one_connection_do_not_mix() {
         }
     }
 }
+
+#[test]
+fn an_http_2_client_gets_100_continue_as_well() {
+    let matrix = Matrix::new();
+    for up in ["Http1", "Http2"] {
+        let request = Request::post("/echo", "data").with("expect", "100-continue");
+        let reply = matrix.ask(("Http2", up), request);
+        assert_eq!(reply.text(), "data", "{up}");
+        assert!(reply.interim.iter().all(|(status, _)| *status == 100), "{reply:?}");
+        assert_eq!(reply.interim.len(), 1, "{up}: {reply:?}");
+    }
+}
+
+#[test]
+fn fields_keep_their_case_their_order_and_their_repetitions_over_http_1() {
+    let said = "HTTP/1.1 200 OK\r\nX-One: 1\r\nset-cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\nX-Last: 2\r\n\r\n";
+    let origin = mosn_tests::Origin::scripted(said, false);
+    let mosn = crate::start(&crate::fixture::forwarding(&[&origin.address()]));
+    let mut wire = mosn.wire("in");
+    wire.send("GET / HTTP/1.1\r\nX-B: 1\r\nHOST: a\r\nx-a: 2\r\nX-B: 3\r\n\r\n").unwrap();
+    let fields = wire.head().unwrap().unwrap().fields.0;
+    let names: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let ours = ["X-One=1", "set-cookie=a", "Set-Cookie=b", "X-Last=2"];
+    let kept: Vec<_> = names.iter().filter(|name| ours.contains(&name.as_str())).collect();
+    assert_eq!(kept, ours, "{names:?}");
+    let seen = origin.log().nth(1).fields.0;
+    let kept: Vec<_> = seen
+        .iter()
+        .filter(|(name, _)| name.to_lowercase().starts_with("x-"))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(kept, ["X-B=1", "x-a=2", "X-B=3"], "{seen:?}");
+}
+
+#[test]
+fn crumbs_of_a_cookie_become_one_field_on_the_way_to_http_1() {
+    let matrix = Matrix::new();
+    let request = Request::get("/").with("cookie", "a=1").with("x", "y").with("cookie", "b=2");
+    matrix.ask(("Http2", "Http1"), request);
+    assert_eq!(matrix.http1.log().nth(1).fields.all("cookie"), ["a=1; b=2"]);
+}
+
+#[test]
+#[ignore = "TE passes with more than trailers in it"]
+fn what_http_2_forbids_does_not_reach_it() {
+    let matrix = Matrix::new();
+    let mut wire = matrix.mosn.wire("Http1");
+    wire.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nx-up: Http2\r\nConnection: keep-alive, TE\r\nKeep-Alive: timeout=5\r\n\
+         TE: gzip, trailers\r\nUpgrade: foo\r\nProxy-Connection: close\r\n\r\n",
+    )
+    .unwrap();
+    let mut reply = Reply::default();
+    wire.reply("GET", &mut reply).unwrap();
+    assert_eq!(reply.status, 200);
+    let seen = matrix.http2.log().nth(1);
+    for gone in ["connection", "keep-alive", "upgrade", "proxy-connection", "host"] {
+        assert_eq!(seen.get(gone), None, "{seen:?}");
+    }
+    assert!([None, Some("trailers")].contains(&seen.get("te")), "{seen:?}");
+}
+
+#[test]
+fn the_host_of_an_absolute_target_counts() {
+    let matrix = Matrix::new();
+    for (up, log) in [("Http1", matrix.http1.log()), ("Http2", matrix.http2.log())] {
+        let mut wire = matrix.mosn.wire("Http1");
+        wire.send(format!("GET http://b.test:81/x?y HTTP/1.1\r\nHost: a.test\r\nx-up: {up}\r\n\r\n"))
+            .unwrap();
+        wire.reply("GET", &mut Reply::default()).unwrap();
+        let seen = log.nth(1);
+        assert_eq!((seen.authority.as_str(), seen.path.as_str()), ("b.test:81", "/x?y"), "{up}");
+        assert!(seen.fields.all("host").len() <= 1, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_client_that_wants_its_connection_closed_gets_that() {
+    let matrix = Matrix::new();
+    let mut wire = matrix.mosn.wire("Http1");
+    wire.send("GET /bytes/5 HTTP/1.1\r\nHost: a\r\nx-up: Http1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = Reply::default();
+    wire.reply("GET", &mut reply).unwrap();
+    assert_eq!((reply.status, reply.get("connection")), (200, Some("close")));
+    wire.closes();
+    // The upstream's connection is not the client's.
+    matrix.ask(("Http1", "Http1"), Request::get("/bytes/5"));
+    assert_eq!(matrix.http1.log().connections(), 1);
+}
+
+#[test]
+fn an_http_1_0_client_may_keep_its_connection() {
+    let matrix = Matrix::new();
+    let mut wire = matrix.mosn.wire("Http1");
+    for _ in 0..2 {
+        wire.send("GET /bytes/5 HTTP/1.0\r\nx-up: Http1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+            .unwrap();
+        let mut reply = Reply::default();
+        wire.reply("GET", &mut reply).unwrap();
+        assert_eq!(reply.body, pattern(5));
+        assert!(
+            reply.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive")),
+            "{reply:?}"
+        );
+    }
+}
+
+#[test]
+fn a_reply_is_dated_by_the_upstream_or_else_by_the_proxy() {
+    let matrix = Matrix::new();
+    for pair in PAIRS {
+        assert_eq!(matrix.ask(pair, Request::get("/")).fields.all("date").len(), 1, "{pair:?}");
+    }
+    let dated = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    let origin = mosn_tests::Origin::scripted(dated, false);
+    let mosn = crate::start(&crate::fixture::forwarding(&[&origin.address()]));
+    assert_eq!(mosn.ask("in", &Request::get("/")).fields.all("date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
+}

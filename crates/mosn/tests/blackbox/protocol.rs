@@ -183,3 +183,20 @@ fn connect_without_a_protocol_is_not_implemented() {
     assert_eq!(reply.status, 501);
     assert!(mosn.access_log("in", 1)[0].starts_with("501 0x0 not_implemented "));
 }
+
+#[test]
+#[ignore = "the tunnel opens without looking at what has been read already"]
+fn what_a_client_sends_ahead_of_the_switch_belongs_to_the_tunnel() {
+    let origin = echo_http1();
+    let mosn = start(&crate::fixture::forwarding(&[&origin.address()]));
+    let mut wire = mosn.wire("in");
+    wire.send(
+        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nearly",
+    )
+    .unwrap();
+    assert_eq!(wire.head().unwrap().unwrap().status(), 101);
+    assert_eq!(wire.take(5).unwrap(), b"early");
+    wire.send("later").unwrap();
+    assert_eq!(wire.take(5).unwrap(), b"later");
+}
