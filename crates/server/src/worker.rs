@@ -287,7 +287,7 @@ impl Chain {
     }
 }
 
-async fn serve(listener: Rc<LocalListener>, io: Io, _seated: Seated) {
+async fn serve(listener: Rc<LocalListener>, io: Io, seated: Seated) {
     let Some(chain) = listener.chain(&io) else {
         return;
     };
@@ -308,6 +308,8 @@ async fn serve(listener: Rc<LocalListener>, io: Io, _seated: Seated) {
     });
     let (protocols, proxy) = (Rc::clone(&chain.protocols), Rc::clone(&chain.proxy));
     serve_connection(io, &protocols, cx, proxy).await;
+    // Whoever has seen the connection counted as gone finds its place on the worker free.
+    drop(seated);
     drop(open);
 }
 
