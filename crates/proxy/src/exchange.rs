@@ -128,7 +128,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         route: RouteMatch<'_>,
         mut retry: impl FnMut(&mut Request<'_, S, U>, u16) -> bool,
     ) -> Poll<Result<Ended, Failure>> {
-        let (mut progress, reading) = self.poll_up(cx, request)?;
+        let (mut progress, mut reading) = self.poll_up(cx, request)?;
         while self.down == Down::Head {
             match self.client.poll_reply(cx) {
                 Poll::Ready(Ok(Reply::Interim(..))) if self.interim == MAX_INTERIM => {
@@ -146,6 +146,10 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                     }
                     self.reply_head(cx, request, route, head, first)?;
                     progress = true;
+                    if self.tunnel {
+                        // What the client sent ahead waits for no other event.
+                        reading = self.poll_up(cx, request)?.1;
+                    }
                 }
                 Poll::Ready(Err(reset)) => return Poll::Ready(Err(reset.0)),
                 Poll::Pending => break,

@@ -322,7 +322,8 @@ pub(crate) struct RequestVariables<'a> {
 
 impl Variables for RequestVariables<'_> {
     fn lookup(&self, name: &str, message: Message<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(variable) = Variable::parse(name) else {
+        // As in MOSN, what is no text has no value as a header or a name.
+        let Some(variable) = Variable::parse(name).filter(Variable::is_text) else {
             return false;
         };
         let mut cx = LogContext { original_path: self.original_path, ..LogContext::new(self.info) };

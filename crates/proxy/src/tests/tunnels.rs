@@ -43,10 +43,12 @@ fn nothing_goes_up_before_the_upstream_has_agreed() {
             let request = RequestHead { body: length, ..upgrade() };
             let sent_early = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                world.sent(0).borrow().frames.len()
+                let before = world.sent(0).borrow().frames.len();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                (before, world.sent(0).borrow().frames.len())
             };
             let (outcome, early) = tokio::join!(world.run(client, request), sent_early);
-            assert_eq!(early, 0, "{length:?}");
+            assert_eq!(early, (0, 1), "{length:?}: before and right after it has");
             assert_eq!(body(&world.sent(0).borrow().frames), b"early");
             assert_eq!(outcome.status(), 101);
         }
