@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import large, load
-from .origin import NginxOrigin, StreamOrigin, matches_pattern, pattern
+from .origin import FixedOrigin, StreamOrigin, matches_pattern, pattern
 from .peers import Setup
 from .proc import machine_busy_seconds
 from .wire import curl_body, get, open_idle, still_open
@@ -135,7 +135,7 @@ class Traffic(Case):
         Metric("others_core", "other programs %", 0),
     )
     primary = "us"
-    origin: NginxOrigin = field(default=None, repr=False)
+    origin: FixedOrigin = field(default=None, repr=False)
 
     def setup_for(self, bench, peer):
         upstream = self.upstream
@@ -153,7 +153,7 @@ class Traffic(Case):
         return peer.fits(self.setup_for(None, peer))
 
     def open(self, bench):
-        self.origin = NginxOrigin(bench.tools["nginx"], bench.out / self.name / "origin", bench.placement.origin)
+        self.origin = FixedOrigin(bench.tools, bench.out / self.name / "origin", bench.placement.origin)
 
     def close(self):
         self.origin.stop()
@@ -167,7 +167,7 @@ class Traffic(Case):
             http1 = self.downstream == "Http1"
             return load.h2load(port, self.connections, self.streams, seconds, cores, http1, self.rate, log)
         status, head, body = get(port)
-        if status != 200 or body != NginxOrigin.body:
+        if status != 200 or body != FixedOrigin.body:
             raise load.WrongReply(f"status {status}, {len(body)} body bytes")
         return load.wrk(port, self.connections, seconds, cores, head + len(body))
 
@@ -175,9 +175,9 @@ class Traffic(Case):
         self.compare(bench, running.port)
         self.drive(bench, running.port, bench.warm_seconds)
         log = folder(bench, self, peer) / "h2load.log" if self.rate else None
-        before = (running.cpu(), self.origin.process.cpu(), own_cpu(), machine_busy_seconds(), time.monotonic())
+        before = (running.cpu(), self.origin.cpu_seconds(), own_cpu(), machine_busy_seconds(), time.monotonic())
         result = self.drive(bench, running.port, bench.seconds, log)
-        after = (running.cpu(), self.origin.process.cpu(), own_cpu(), machine_busy_seconds(), time.monotonic())
+        after = (running.cpu(), self.origin.cpu_seconds(), own_cpu(), machine_busy_seconds(), time.monotonic())
         self.compare(bench, running.port)
         if log:
             log.unlink()
@@ -185,7 +185,7 @@ class Traffic(Case):
         cpu = after[0] - before[0]
         user, system = cpu.split()
         wall = after[4] - before[4]
-        ours = cpu.total + (after[1] - before[1]).total + (after[2] - before[2])
+        ours = cpu.total + (after[1] - before[1]) + (after[2] - before[2])
         return {
             "us": cpu.total / result.requests * 1e6,
             "user_us": user / result.requests * 1e6,
@@ -200,7 +200,7 @@ class Traffic(Case):
         }
 
     def compare(self, bench, port):
-        if curl_body(bench.tools["curl"], port, self.downstream) != NginxOrigin.body:
+        if curl_body(bench.tools["curl"], port, self.downstream) != FixedOrigin.body:
             raise load.WrongReply("curl got another body than the origin sends")
 
 
@@ -382,13 +382,13 @@ class LargeConfig(Case):
     hosts: int = 10
     virtual_hosts: int = 10000
     routes: int = 10
-    origin: NginxOrigin = field(default=None, repr=False)
+    origin: FixedOrigin = field(default=None, repr=False)
 
     def fits(self, peer):
         return peer.name in ("mosn", "mosn-go", "envoy")
 
     def open(self, bench):
-        self.origin = NginxOrigin(bench.tools["nginx"], bench.out / self.name / "origin", bench.placement.origin)
+        self.origin = FixedOrigin(bench.tools, bench.out / self.name / "origin", bench.placement.origin)
 
     def close(self):
         self.origin.stop()

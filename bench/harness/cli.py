@@ -27,7 +27,7 @@ def main():
     keep_nice(os.getpid())
     cases = [c for c in CASES if options.cases is None or c.name in options.cases]
     found = tools.require(["nginx", "haproxy", "wrk", "h2load", "curl", "taskset"])
-    for name in ("nginx", "wrk", "h2load", "curl", "taskset"):
+    for name in ("nginx", "haproxy", "wrk", "h2load", "curl", "taskset"):
         if not found[name]:
             raise SystemExit(f"{name} is needed for every measurement")
     peers = installed_peers(options.peers, found)

@@ -1,4 +1,4 @@
-"""Origin servers behind the proxies: nginx with a fixed body, and a verifying server for huge bodies."""
+"""Origin servers behind the proxies: a fixed body, and a verifying server for huge bodies."""
 
 import http.server
 import socketserver
@@ -22,39 +22,66 @@ http {{
   access_log off;
   keepalive_requests 1000000000;
   keepalive_timeout 3600s;
-  http2_max_concurrent_streams 1000;
   client_body_temp_path {folder}/tmp-body; proxy_temp_path {folder}/tmp-proxy;
   fastcgi_temp_path {folder}/tmp-f; uwsgi_temp_path {folder}/tmp-u; scgi_temp_path {folder}/tmp-s;
   server {{
     listen 127.0.0.1:{http1} backlog=4096;
-    listen 127.0.0.1:{http2} http2 backlog=4096;
     location / {{ default_type application/octet-stream; return 200 "{body}"; }}
   }}
 }}
 """
 
 
-class NginxOrigin:
-    """nginx answering every request with the same body, over HTTP/1.1 and over cleartext HTTP/2."""
+HAPROXY_ORIGIN = """
+global
+  nbthread 1
+  maxconn 9000
+  tune.h2.max-concurrent-streams 1000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 3600s
+  timeout server 3600s
+frontend origin
+  bind 127.0.0.1:{http2} proto h2 backlog 4096
+  http-request return status 200 content-type application/octet-stream file {body}
+"""
+
+
+class FixedOrigin:
+    """The same body for every request: nginx over HTTP/1.1, HAProxy over cleartext HTTP/2, each the quicker at it."""
 
     body = ("0123456789abcdef" * (BODY_BYTES // 16)).encode()
 
-    def __init__(self, nginx, folder, cores):
+    def __init__(self, tools, folder, cores):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.http1, self.http2 = free_port(), free_port()
-        config = folder / "nginx.conf"
-        config.write_text(
-            NGINX_ORIGIN.format(folder=folder, http1=self.http1, http2=self.http2, body=self.body.decode())
-        )
-        self.process = Process("origin", [nginx, "-c", config, "-e", "stderr"], cores, folder / "log")
-        wait_until(lambda: answers_200(self.http1, "Http1"), 10, "the origin", self.process)
+        (folder / "body").write_bytes(self.body)
+        nginx, haproxy = folder / "nginx.conf", folder / "haproxy.cfg"
+        nginx.write_text(NGINX_ORIGIN.format(folder=folder, http1=self.http1, body=self.body.decode()))
+        haproxy.write_text(HAPROXY_ORIGIN.format(http2=self.http2, body=folder / "body"))
+        self.processes = []
+        try:
+            argv = [tools["nginx"], "-c", nginx, "-e", "stderr"]
+            self.processes.append(Process("HTTP/1.1 origin", argv, cores, folder / "nginx.log"))
+            argv = [tools["haproxy"], "-db", "-f", haproxy]
+            self.processes.append(Process("HTTP/2 origin", argv, cores, folder / "haproxy.log"))
+            for process, port, protocol in zip(self.processes, (self.http1, self.http2), ("Http1", "Http2")):
+                wait_until(lambda port=port, p=protocol: answers_200(port, p), 10, process.name, process)
+        except BaseException:
+            self.stop()
+            raise
 
     def port(self, protocol):
         return self.http2 if protocol == "Http2" else self.http1
 
+    def cpu_seconds(self):
+        return sum(process.cpu().total for process in self.processes)
+
     def stop(self):
-        self.process.stop()
+        for process in self.processes:
+            process.stop()
 
 
 class StreamOrigin:
