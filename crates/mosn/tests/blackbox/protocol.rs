@@ -185,7 +185,6 @@ fn connect_without_a_protocol_is_not_implemented() {
 }
 
 #[test]
-#[ignore = "the tunnel opens without looking at what has been read already"]
 fn what_a_client_sends_ahead_of_the_switch_belongs_to_the_tunnel() {
     let origin = echo_http1();
     let mosn = start(&crate::fixture::forwarding(&[&origin.address()]));
