@@ -4,6 +4,7 @@ use std::{
     sync::{Arc, atomic::AtomicU8},
 };
 
+use mosn_config::DumpError;
 use mosn_telemetry::{LogHandle, Registry};
 
 /// What the admin API answers from. Cloning is cheap.
@@ -29,52 +30,9 @@ impl fmt::Debug for AdminContext {
     }
 }
 
-/// Renders the configuration in force as JSON: called on the admin thread, once per request.
-pub type Dump = Arc<dyn Fn(DumpQuery) -> Result<String, DumpError> + Send + Sync>;
-
-/// What of the configuration is asked for (observability reference 1.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DumpQuery {
-    /// Everything, compact.
-    All,
-    /// The start configuration without listeners, routers, clusters and extensions.
-    MosnConfig,
-    /// Every router by name.
-    AllRouters,
-    /// Every cluster by name.
-    AllClusters,
-    /// Every listener by name.
-    AllListeners,
-    /// The router of this name; an empty object where there is none.
-    Router(String),
-    /// The cluster of this name; an empty object where there is none.
-    Cluster(String),
-    /// The listener of this name; an empty object where there is none.
-    Listener(String),
-}
-
-impl DumpQuery {
-    /// The query that a parameter of `/api/v1/config_dump` stands for.
-    #[must_use]
-    pub fn from_parameter(name: &str, value: &str) -> Option<Self> {
-        Some(match name {
-            "mosnconfig" => Self::MosnConfig,
-            "allrouters" => Self::AllRouters,
-            "allclusters" => Self::AllClusters,
-            "alllisteners" => Self::AllListeners,
-            "router" => Self::Router(value.into()),
-            "cluster" => Self::Cluster(value.into()),
-            "listener" => Self::Listener(value.into()),
-            _ => return None,
-        })
-    }
-}
-
-/// The configuration could not be rendered. The client learns no more than `internal error`; the text
-/// goes to the error log.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DumpError(pub String);
+/// Renders what of the configuration in force a query string asks for, as JSON: called on the admin
+/// thread, once per request. See [`EffectiveConfig::dump`](mosn_config::EffectiveConfig::dump).
+pub type Dump = Arc<dyn Fn(&str) -> Result<String, DumpError> + Send + Sync>;
 
 /// Feature gates by name. [`Self::default`] has MOSN's four, all off.
 #[derive(Clone, Debug, PartialEq, Eq)]

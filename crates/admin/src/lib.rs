@@ -22,6 +22,6 @@ mod prometheus;
 mod reply;
 mod server;
 
-pub use context::{AdminContext, Dump, DumpError, DumpQuery, Features};
+pub use context::{AdminContext, Dump, Features};
 pub use error::AdminError;
 pub use server::{AdminHandle, AdminServer};

@@ -10,7 +10,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match load(&args.config.config, args.strict) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                println!("{warning}");
+                println!("{}: {warning}", warning.severity);
             }
             let model = &loaded.model;
             println!(
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            print!("{problems}");
+            println!("{problems}");
             println!("{}: {} problems", args.config.config.display(), problems.0.len());
             ExitCode::FAILURE
         }

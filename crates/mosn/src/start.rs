@@ -2,8 +2,8 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use mosn_admin::{Dump, DumpError, DumpQuery, Features};
-use mosn_config::{EffectiveConfig, Loaded, model::LogLevel};
+use mosn_admin::Features;
+use mosn_config::{Loaded, model::LogLevel};
 use mosn_server::{Exit, ProcessOptions};
 
 use crate::{check, cli::StartArgs, version};
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
 
 /// Runs the process and turns its end into an exit code.
 pub(crate) fn serve(mut loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
-    let dump = dump(std::mem::take(&mut loaded.effective));
+    let effective = std::mem::take(&mut loaded.effective);
+    let dump = Arc::new(move |query: &str| effective.dump(query));
     match mosn_server::run(loaded, options, dump, ready) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::DrainTimeout) => ExitCode::from(4),
@@ -43,27 +44,6 @@ pub(crate) fn serve(mut loaded: Loaded, options: &ProcessOptions, ready: impl Fn
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{}", error.to_string().trim_end());
     ExitCode::FAILURE
-}
-
-/// What `config_dump` answers.
-fn dump(effective: EffectiveConfig) -> Dump {
-    Arc::new(move |query| {
-        let query = match query {
-            DumpQuery::All => String::new(),
-            DumpQuery::MosnConfig => "mosnconfig".into(),
-            DumpQuery::AllRouters => "allrouters".into(),
-            DumpQuery::AllClusters => "allclusters".into(),
-            DumpQuery::AllListeners => "alllisteners".into(),
-            DumpQuery::Router(name) => format!("router={}", escape(&name)),
-            DumpQuery::Cluster(name) => format!("cluster={}", escape(&name)),
-            DumpQuery::Listener(name) => format!("listener={}", escape(&name)),
-        };
-        effective.dump(&query).map_err(|error| DumpError(error.to_string()))
-    })
-}
-
-fn escape(name: &str) -> String {
-    name.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 /// `name=bool[,name=bool]` (configuration reference 9).

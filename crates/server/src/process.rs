@@ -302,8 +302,13 @@ fn check_inline_routers(listeners: &[ListenerSpec]) -> Result<(), StartError> {
 
 fn start_workers(count: Option<usize>, shared: &Shared) -> Result<Vec<Worker>, StartError> {
     let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = count.unwrap_or_else(available).max(1);
+    let count = gomaxprocs().or(count).unwrap_or_else(available).max(1);
     (0..count).map(|index| worker::start(index, shared.clone()).map_err(StartError::System)).collect()
+}
+
+/// Go's own variable wins over `processor`, as in MOSN: deployments set it.
+fn gomaxprocs() -> Option<usize> {
+    std::env::var("GOMAXPROCS").ok()?.parse().ok().filter(|count| *count > 0)
 }
 
 /// Binds a listener and makes it known to every worker.

@@ -143,6 +143,14 @@ pub trait ClientStream {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>>;
 }
 
+/// What an upstream connection holds as long as it is open, such as its place in a count.
+pub trait Held: std::fmt::Debug {
+    /// The peer has ended the connection: told before it is dropped.
+    fn ended_by_peer(&self) {}
+}
+
+impl Held for () {}
+
 /// What answers requests: the engine.
 pub trait Service: 'static {
     /// Carries one request through to its end: on return the reply has been sent, or the stream

@@ -27,7 +27,7 @@ use mosn_upstream::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    ClientStream, Reply,
+    ClientStream, Held, Reply,
     http1::{ClientConnection, Http1ClientStream, Http1Pool},
     http2::{Http2ClientStream, Http2Connection, Http2Pool},
 };
@@ -377,6 +377,7 @@ impl HostPool {
     fn count_open(&self, token: ConnectionToken) -> Box<OpenConnection> {
         Box::new(OpenConnection {
             metrics: [Arc::clone(&self.metrics), Arc::clone(&self.cluster_metrics)],
+            remote: Cell::new(false),
             _token: token,
         })
     }
@@ -408,7 +409,15 @@ impl Drop for Opening<'_> {
 #[derive(Debug)]
 struct OpenConnection {
     metrics: [Arc<UpstreamMetrics>; 2],
+    /// Whether the peer has ended it.
+    remote: Cell<bool>,
     _token: ConnectionToken,
+}
+
+impl Held for OpenConnection {
+    fn ended_by_peer(&self) {
+        self.remote.set(true);
+    }
 }
 
 impl Drop for OpenConnection {
@@ -416,6 +425,11 @@ impl Drop for OpenConnection {
         for metrics in &self.metrics {
             metrics.connection_active.dec();
             metrics.connection_close.inc();
+            if self.remote.get() {
+                metrics.connection_remote_close.inc();
+            } else {
+                metrics.connection_local_close.inc();
+            }
         }
     }
 }

@@ -1,36 +1,31 @@
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::{Method, StatusCode},
     response::Response,
 };
+use mosn_config::DumpError;
 
-use super::{Parameters, SharedApi, distinct};
-use crate::{DumpQuery, reply};
+use super::SharedApi;
+use crate::reply;
 
 const PATH: &str = "/api/v1/config_dump";
 
 /// The configuration in force, or the part that the one parameter names.
-pub(super) async fn config_dump(State(api): SharedApi, method: Method, parameters: Parameters) -> Response {
+pub(super) async fn config_dump(
+    State(api): SharedApi,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
     if let Some(refused) = reply::wrong_method(PATH, &method, &Method::GET) {
         return refused;
     }
-    if distinct(&parameters) > 1 {
-        return reply::bad_request(PATH, "only support one parameter");
-    }
-    let query = match parameters.first() {
-        None => Some(DumpQuery::All),
-        Some((name, value)) => DumpQuery::from_parameter(name, value),
-    };
-    let Some(query) = query else {
-        return internal("the parameter is unknown");
-    };
+    let query = query.unwrap_or_default();
     tracing::info!("[admin api] [config dump] {query:?}");
-    match (api.context.dump)(query) {
+    match (api.context.dump)(&query) {
         Ok(json) => reply::ok(json),
-        Err(error) => internal(&error.to_string()),
+        Err(error @ DumpError::TooManyParameters) => reply::bad_request(PATH, &error.to_string()),
+        Err(error) => {
+            reply::error(StatusCode::INTERNAL_SERVER_ERROR, PATH, "internal error", &error.to_string())
+        }
     }
-}
-
-fn internal(why: &str) -> Response {
-    reply::error(StatusCode::INTERNAL_SERVER_ERROR, PATH, "internal error", why)
 }

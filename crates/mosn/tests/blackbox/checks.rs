@@ -68,9 +68,11 @@ fn an_unknown_key_is_a_warning_with_a_suggestion_and_strictly_an_error() {
     assert_eq!(output.code, 0, "{output:?}");
     let said = "servers[0].listeners[0].adress";
     assert!(output.out.contains(said) && output.out.contains("did you mean \"address\""), "{output:?}");
+    assert!(output.out.starts_with("warning: "), "{output:?}");
     let output = written(&document.to_string(), &["check", "--strict"]);
     assert_eq!(output.code, 1, "{output:?}");
     assert!((output.out.clone() + &output.err).contains(said), "{output:?}");
+    assert!(output.out.lines().last().is_some_and(|last| last.ends_with("mosn.json: 1 problems")), "{output:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use mosn_net::{Io, clock, scratch};
 use tokio::time::Instant;
 
 use super::wire::{Coding, Wire};
-use crate::{ClientStream, Reply, websocket};
+use crate::{ClientStream, Held, Reply, websocket};
 
 /// Bytes of a reply's head.
 const MAX_REPLY_HEAD: usize = 64 * 1024;
@@ -27,18 +27,14 @@ pub struct ClientConnection {
     requests: u32,
     idle_since: Instant,
     /// Taken when the connection closes: its owner counts it.
-    _open: Box<dyn Held>,
+    held: Box<dyn Held>,
 }
-
-/// Something that a connection holds as long as it is open, such as its place in a count.
-pub trait Held: std::fmt::Debug {}
-impl<T: std::fmt::Debug> Held for T {}
 
 impl ClientConnection {
     /// An open connection; `held` is dropped when it closes.
     #[must_use]
     pub fn new(io: Io, id: u64, held: Box<dyn Held>) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), id, requests: 0, idle_since: clock::now(), _open: held })
+        Box::new(Self { wire: Wire::new(io), id, requests: 0, idle_since: clock::now(), held })
     }
 }
 
@@ -65,6 +61,7 @@ impl Http1Pool {
             if !connection.wire.io.has_event() {
                 return Some(connection);
             }
+            connection.held.ended_by_peer();
         }
         None
     }
@@ -74,7 +71,11 @@ impl Http1Pool {
         let now = clock::now();
         self.idle.borrow_mut().retain_mut(|connection| {
             let expired = timeout.is_some_and(|timeout| now.duration_since(connection.idle_since) >= timeout);
-            !expired && !connection.wire.io.has_event()
+            let ended = connection.wire.io.has_event();
+            if ended {
+                connection.held.ended_by_peer();
+            }
+            !expired && !ended
         });
     }
 
@@ -164,7 +165,11 @@ impl Http1ClientStream {
 
     /// Nothing can be done with the connection any more.
     fn fail(&mut self, why: Failure) -> Reset {
-        self.connection = None;
+        if let Some(connection) = self.connection.take()
+            && matches!(why, Failure::UpstreamClosed | Failure::UpstreamTerminated)
+        {
+            connection.held.ended_by_peer();
+        }
         Reset(why)
     }
 

@@ -25,7 +25,7 @@ use super::{
     socket::Socket,
     upstream_failure,
 };
-use crate::{ClientStream, Reply};
+use crate::{ClientStream, Held, Reply};
 
 /// Windows and limits that we give an upstream. The window of a stream is what may pile up here
 /// while the client reads slowly.
@@ -68,12 +68,7 @@ impl Http2Connection {
     ///
     /// # Errors
     /// When the handshake fails or takes longer than `timeout`.
-    pub async fn open(
-        io: Io,
-        id: u64,
-        timeout: Duration,
-        held: Box<dyn std::fmt::Debug>,
-    ) -> Result<Rc<Self>, Failure> {
+    pub async fn open(io: Io, id: u64, timeout: Duration, held: Box<dyn Held>) -> Result<Rc<Self>, Failure> {
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -98,7 +93,6 @@ impl Http2Connection {
         let settings = RefCell::new(Settings::Unknown(connection.ping_pong()));
         let driven = Rc::clone(&state);
         tokio::task::spawn_local(async move {
-            let _held = held;
             poll_fn(|cx| {
                 let ended = Pin::new(&mut connection).poll(cx);
                 // What cannot be written shows when the connection is read.
@@ -107,6 +101,10 @@ impl Http2Connection {
                 ended.map(|_| ())
             })
             .await;
+            // As long as a pool or a stream has the connection, its end is none of our doing.
+            if Rc::strong_count(&driven) > 1 {
+                held.ended_by_peer();
+            }
             driven.closed.set(true);
         });
         Ok(Rc::new(Self { send: RefCell::new(send), id, state, requests: Cell::new(0), settings }))
