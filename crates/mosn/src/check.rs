@@ -14,28 +14,28 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
             }
             let model = &loaded.model;
             println!(
-                "{}: ok, {} ({} listeners, {} route tables, {} clusters)",
+                "{}: ok, {} ({}, {}, {})",
                 args.config.config.display(),
-                warnings(loaded.warnings.len()),
-                model.listeners.len(),
-                model.routers.len(),
-                model.clusters.len()
+                counted(loaded.warnings.len(), "warning"),
+                counted(model.listeners.len(), "listener"),
+                counted(model.routers.len(), "route table"),
+                counted(model.clusters.len(), "cluster")
             );
             ExitCode::SUCCESS
         }
         Err(problems) => {
             println!("{problems}");
-            println!("{}: {} problems", args.config.config.display(), problems.0.len());
+            println!("{}: {}", args.config.config.display(), counted(problems.0.len(), "problem"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn warnings(count: usize) -> String {
+fn counted(count: usize, what: &str) -> String {
     match count {
-        0 => "no warnings".into(),
-        1 => "1 warning".into(),
-        count => format!("{count} warnings"),
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }
 

@@ -72,7 +72,10 @@ fn an_unknown_key_is_a_warning_with_a_suggestion_and_strictly_an_error() {
     let output = written(&document.to_string(), &["check", "--strict"]);
     assert_eq!(output.code, 1, "{output:?}");
     assert!((output.out.clone() + &output.err).contains(said), "{output:?}");
-    assert!(output.out.lines().last().is_some_and(|last| last.ends_with("mosn.json: 1 problems")), "{output:?}");
+    assert!(
+        output.out.lines().last().is_some_and(|last| last.ends_with("mosn.json: 1 problem")),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -228,7 +231,7 @@ servers:
     fs::write(&file, text).unwrap();
     let output = run(MOSN, &["check", "--strict", "-c", file.to_str().unwrap()]);
     assert_eq!(output.code, 0, "{output:?}");
-    assert!(output.out.contains("1 listeners"), "{output:?}");
+    assert!(output.out.contains("1 listener"), "{output:?}");
     fs::write(&file, text.replace("prefix: /", "regex: '('")).unwrap();
     let output = run(MOSN, &["check", "-c", file.to_str().unwrap()]);
     assert_eq!(output.code, 1, "{output:?}");
