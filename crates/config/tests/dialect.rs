@@ -389,7 +389,7 @@ fn limits_of_protocols_stand_flat_or_under_the_protocols_name() {
             "max_control_frames":4,"header_timeout":"0s","body_idle_timeout":"6s"}}"#,
     );
     assert_eq!(
-        (http.max_header_size, http.max_concurrent_streams, http.max_resets, http.max_control_frames),
+        (http.max_header_list_size, http.max_concurrent_streams, http.max_resets, http.max_control_frames),
         (1, 2, 3, 4)
     );
     assert_eq!(http.header_timeout, Duration::ZERO);

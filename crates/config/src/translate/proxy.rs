@@ -166,6 +166,7 @@ impl Flat {
             },
             http2: Http2Settings {
                 http2_use_stream: extend.http2_use_stream,
+                max_header_size: extend.max_header_size,
                 max_concurrent_streams: extend.max_concurrent_streams,
                 max_resets: extend.max_resets,
                 max_control_frames: extend.max_control_frames,
@@ -207,7 +208,9 @@ fn apply_http1(at: &At<'_>, settings: &Http1Settings, limits: &mut HttpLimits) {
 }
 
 fn apply_http2(at: &At<'_>, settings: &Http2Settings, limits: &mut HttpLimits) {
-    size(at, "max_header_size", settings.max_header_size, &mut limits.max_header_size);
+    let mut list = limits.max_header_list_size as usize;
+    size(at, "max_header_size", settings.max_header_size, &mut list);
+    limits.max_header_list_size = u32::try_from(list).unwrap_or(u32::MAX);
     for (key, given, limit) in [
         ("max_concurrent_streams", settings.max_concurrent_streams, &mut limits.max_concurrent_streams),
         ("max_resets", settings.max_resets, &mut limits.max_resets),

@@ -277,7 +277,6 @@ fn crumbs_of_a_cookie_become_one_field_on_the_way_to_http_1() {
 }
 
 #[test]
-#[ignore = "TE passes with more than trailers in it"]
 fn what_http_2_forbids_does_not_reach_it() {
     let matrix = Matrix::new();
     let mut wire = matrix.mosn.wire("Http1");

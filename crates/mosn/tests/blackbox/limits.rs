@@ -208,7 +208,6 @@ fn a_header_that_comes_byte_by_byte_has_no_more_time_than_any_other() {
 }
 
 #[test]
-#[ignore = "the key sets the limit of HTTP/1"]
 fn an_http_2_header_list_that_is_too_large_is_answered_431() {
     let (mosn, _) = limited("Http2", json!({ "max_header_size": 2000 }));
     assert_eq!(mosn.ask("in", &Request::get("/direct").with("x", &"x".repeat(1000))).status, 200);

@@ -410,6 +410,10 @@ fn request(head: &mut RequestHead, keep: bool) -> Option<http::Request<()>> {
     let headers = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
     let mut headers = headers.into_map();
     headers.remove(header::HOST);
+    // The only value that HTTP/2 has room for (RFC 9113 8.2.2).
+    if headers.contains_key(header::TE) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     match head.body {
         BodyLength::Known(length) if !headers.contains_key(header::CONTENT_LENGTH) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
