@@ -60,6 +60,12 @@ fn features(list: &str) -> Result<Features, String> {
         if !features.set(name.trim(), on) {
             return Err(format!("there is no feature gate {}", name.trim()));
         }
+        if on {
+            return Err(format!(
+                "feature gate {}: understood, but this build has no such feature yet",
+                name.trim()
+            ));
+        }
     }
     Ok(features)
 }
@@ -85,7 +91,8 @@ mod tests {
 
     #[test]
     fn feature_gates_are_checked_by_name_and_value() {
-        assert!(features("auto_config=true,MultiTenantMode=0").unwrap().is_on("auto_config"));
+        assert!(!features("auto_config=false,MultiTenantMode=0").unwrap().is_on("auto_config"));
+        assert!(features("auto_config=true").unwrap_err().contains("no such feature yet"));
         assert_eq!(features("nosuch=true").unwrap_err(), "there is no feature gate nosuch");
         assert!(features("auto_config").is_err());
         assert!(features("auto_config=maybe").is_err());

@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
 use mosn_net::timer::Timer;
 use mosn_router::{
@@ -271,7 +271,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
 
     async fn redirect(&mut self, route: RouteMatch<'_>, redirect: &Redirect) -> Result<(), Failure> {
         let mut headers = Headers::default();
-        headers.append(header::LOCATION.as_str(), &redirect.location(&self.report.head));
+        headers.append("Location", &redirect.location(&self.report.head));
         self.local_reply(redirect.status, headers, Bytes::new(), Some(route)).await
     }
 

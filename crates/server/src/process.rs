@@ -160,7 +160,6 @@ impl Process {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        let pid_file = write_pid(&model.server)?;
         let shared = Shared {
             clusters: Clusters::new(),
             routers: Arc::new(Routers::default()),
@@ -182,6 +181,8 @@ impl Process {
             shared.registry.declare_listener(&spec.name);
             listen(spec, &mut count, &logs, &workers, &mut acceptors)?;
         }
+        // Not before: a process that cannot listen must not hide the one that does.
+        let pid_file = write_pid(&model.server)?;
         ProcessState::AfterStart.store(&state);
         let context = AdminContext {
             registry: shared.registry.clone(),

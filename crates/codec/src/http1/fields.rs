@@ -187,10 +187,19 @@ fn transfer_encoding(value: &[u8]) -> Result<(), FramingError> {
 
 /// The bytes an authority may have (RFC 3986 3.2, without user information).
 pub(super) fn valid_host(value: &[u8]) -> bool {
-    let after = value.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
-    let port = value[after..].iter().position(|byte| *byte == b':').map(|at| &value[after + at + 1..]);
-    value.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
-        && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
+    let (mut bracketed, mut port) = (false, false);
+    value.iter().all(|&byte| {
+        match byte {
+            b'[' => bracketed = true,
+            b']' => bracketed = false,
+            b':' if !bracketed && !port => {
+                port = true;
+                return true;
+            }
+            _ => {}
+        }
+        if port { byte.is_ascii_digit() } else { HOST_BYTES[usize::from(byte)] }
+    })
 }
 
 const HOST_BYTES: [bool; 256] = {

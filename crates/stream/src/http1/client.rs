@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
-use mosn_codec::http1::{self as codec, BodyDecoder, ResponseError};
-use mosn_core::{BodyLength, Failure, Frame, RequestHead, Reset};
+use mosn_codec::http1::{self as codec, BodyDecoder, ResponseError, ResponseMeta};
+use mosn_core::{BodyLength, Failure, Frame, RequestHead, Reset, ResponseHead};
 use mosn_net::{Io, clock, scratch};
 use tokio::time::Instant;
 
-use super::wire::{Coding, Wire};
+use super::wire::{Coding, Wire, frame_from};
 use crate::{ClientStream, Held, Reply, websocket};
 
 /// Bytes of a reply's head.
@@ -252,12 +253,21 @@ impl ClientStream for Http1ClientStream {
         let method = self.method.clone();
         let wire = self.wire()?;
         let parsed = ready!(wire.poll_parse(cx, |bytes| {
-            Ok::<_, ResponseError>(match codec::parse_response(bytes, &method, MAX_REPLY_HEAD)? {
-                Some((head, meta)) => (meta.consumed, Some((head, meta))),
-                None => (0, None),
-            })
+            let Some((head, meta)) = codec::parse_response(bytes, &method, MAX_REPLY_HEAD)? else {
+                return Ok::<_, ResponseError>((0, None));
+            };
+            let mut decoder = body_decoder(&head, &meta);
+            let rest = &bytes[meta.consumed..];
+            // What there is of the body is taken from where it was read to.
+            let (used, first) = if decoder.is_done() || head.status.is_informational() || rest.is_empty() {
+                (0, None)
+            } else {
+                frame_from(&mut decoder, rest, |at, len| Bytes::copy_from_slice(&rest[at..at + len]))
+                    .map_err(|_| ResponseError::Framing)?
+            };
+            Ok((meta.consumed + used, Some((head, meta.keep_alive, decoder, first))))
         }));
-        let (mut head, meta) = match parsed {
+        let (mut head, keep_alive, decoder, first) = match parsed {
             Ok(Some(Ok(parsed))) => parsed,
             Ok(Some(Err(_))) => return Poll::Ready(Err(self.fail(Failure::UpstreamReset))),
             Ok(None) => {
@@ -286,21 +296,7 @@ impl ClientStream for Http1ClientStream {
         if std::mem::take(&mut self.tunnel) {
             self.request = Sending::Done;
         }
-        self.keep_alive = meta.keep_alive && !self.unwritten;
-        let mut decoder = match head.body {
-            BodyLength::Empty => BodyDecoder::length(0),
-            BodyLength::Known(length) => BodyDecoder::length(length),
-            BodyLength::Unknown if meta.chunked => BodyDecoder::chunked(),
-            BodyLength::Unknown => BodyDecoder::to_eof(),
-        };
-        let first = if head.body.is_empty() {
-            None
-        } else {
-            match self.wire()?.take_frame(&mut decoder) {
-                Ok(first) => first,
-                Err(_) => return Poll::Ready(Err(self.fail(Failure::UpstreamReset))),
-            }
-        };
+        self.keep_alive = keep_alive && !self.unwritten;
         self.reply = Some(decoder);
         Poll::Ready(Ok(Reply::Head(head, first)))
     }
@@ -314,6 +310,15 @@ impl ClientStream for Http1ClientStream {
             Ok(Err(_)) => Err(self.fail(Failure::UpstreamReset)),
             Err(_) => Err(self.fail(Failure::UpstreamTerminated)),
         })
+    }
+}
+
+fn body_decoder(head: &ResponseHead, meta: &ResponseMeta) -> BodyDecoder {
+    match head.body {
+        BodyLength::Empty => BodyDecoder::length(0),
+        BodyLength::Known(length) => BodyDecoder::length(length),
+        BodyLength::Unknown if meta.chunked => BodyDecoder::chunked(),
+        BodyLength::Unknown => BodyDecoder::to_eof(),
     }
 }
 

@@ -286,7 +286,7 @@ impl Wire {
 
 /// The next frame in `input`: how many bytes it used, and `None` if there is none yet. Pieces of
 /// several chunks become one frame; `slice` makes the bytes of a single piece.
-fn frame_from(
+pub(super) fn frame_from(
     decoder: &mut BodyDecoder,
     input: &[u8],
     slice: impl FnOnce(usize, usize) -> Bytes,
