@@ -23,6 +23,9 @@ pub enum Failure {
     UpstreamReset,
     /// The upstream refused the stream before processing it (HTTP/2 `REFUSED_STREAM`, GOAWAY).
     UpstreamRefused,
+    /// The upstream gave the stream up before it answered, as it does when its own deadline is over
+    /// (HTTP/2 `CANCEL`). A client whose protocol can carry it gets a reset, too.
+    UpstreamCancelled,
     /// The request could not be written upstream.
     LocalReset,
     /// The request's whole time was up.
@@ -47,10 +50,6 @@ pub enum Failure {
     PayloadTooLarge,
     /// The request asks for something that this route's upstream protocol cannot carry.
     NotImplemented,
-    /// The process is draining and takes no new request.
-    Draining,
-    /// The request could not be carried out for a reason inside the proxy.
-    Internal,
 }
 
 /// One row of the failure table.
@@ -66,7 +65,7 @@ pub struct FailureRow {
 
 impl Failure {
     /// Every failure, in the table's order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::NoRoute,
         Self::NoCluster,
         Self::NoHealthyHost,
@@ -76,6 +75,7 @@ impl Failure {
         Self::UpstreamTerminated,
         Self::UpstreamReset,
         Self::UpstreamRefused,
+        Self::UpstreamCancelled,
         Self::LocalReset,
         Self::GlobalTimeout,
         Self::PerTryTimeout,
@@ -88,8 +88,6 @@ impl Failure {
         Self::HeaderTooLarge,
         Self::PayloadTooLarge,
         Self::NotImplemented,
-        Self::Draining,
-        Self::Internal,
     ];
 
     /// The failure's row: status, flag, log word. Statuses and flags of upstream failures are
@@ -107,6 +105,7 @@ impl Failure {
             Self::UpstreamTerminated => (500, F::UPSTREAM_CONNECTION_TERMINATION, "upstream_terminated"),
             Self::UpstreamReset => (502, F::UPSTREAM_REMOTE_RESET, "upstream_reset"),
             Self::UpstreamRefused => (502, F::UPSTREAM_REMOTE_RESET, "upstream_refused"),
+            Self::UpstreamCancelled => (502, F::UPSTREAM_REMOTE_RESET, "upstream_cancelled"),
             Self::LocalReset => (502, F::UPSTREAM_LOCAL_RESET, "local_reset"),
             Self::GlobalTimeout => (504, F::UPSTREAM_REQUEST_TIMEOUT, "global_timeout"),
             Self::PerTryTimeout => (504, F::UPSTREAM_REQUEST_TIMEOUT, "per_try_timeout"),
@@ -119,8 +118,6 @@ impl Failure {
             Self::HeaderTooLarge => (431, F::NONE, "header_too_large"),
             Self::PayloadTooLarge => (413, F::REQ_ENTITY_TOO_LARGE, "payload_too_large"),
             Self::NotImplemented => (501, F::NONE, "not_implemented"),
-            Self::Draining => (503, F::DOWNSTREAM_TERMINATE, "draining"),
-            Self::Internal => (500, F::DOWNSTREAM_TERMINATE, "internal"),
         };
         FailureRow { status, flag, word }
     }

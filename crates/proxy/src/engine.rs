@@ -279,7 +279,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     /// take it for the whole.
     async fn fail(&mut self, why: Failure) {
         self.report.failed(why);
-        if self.replied || why == Failure::ClientGone {
+        let cancelled = why == Failure::UpstreamCancelled && S::CAN_CANCEL;
+        if self.replied || cancelled || why == Failure::ClientGone {
             self.stream.reset(why);
             return;
         }

@@ -196,7 +196,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
             Failure::GlobalTimeout | Failure::PerTryTimeout => {
                 self.each_upstream(host, |metrics| metrics.request_timeout.inc());
             }
-            Failure::UpstreamReset | Failure::UpstreamRefused => {
+            Failure::UpstreamReset | Failure::UpstreamRefused | Failure::UpstreamCancelled => {
                 self.each_upstream(host, |metrics| metrics.request_remote_reset.inc());
             }
             Failure::UpstreamClosed | Failure::UpstreamTerminated | Failure::ConnectFailed => {

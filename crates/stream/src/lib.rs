@@ -37,6 +37,9 @@ pub trait ServerStream {
     /// What the client speaks.
     const PROTOCOL: Protocol;
 
+    /// Whether a stream can be ended without a reply and without ending its connection.
+    const CAN_CANCEL: bool;
+
     /// The stream's id on its connection.
     fn id(&self) -> u64;
 

@@ -264,7 +264,7 @@ fn what_ends_a_stream_or_its_connection_is_told_apart() {
     worker(async {
         for (reason, failure) in [
             (h2::Reason::INTERNAL_ERROR, Failure::UpstreamReset),
-            (h2::Reason::CANCEL, Failure::UpstreamReset),
+            (h2::Reason::CANCEL, Failure::UpstreamCancelled),
             (h2::Reason::REFUSED_STREAM, Failure::UpstreamRefused),
         ] {
             let (connection, far) = open().await;

@@ -106,6 +106,7 @@ impl Client {
 
 impl ServerStream for Client {
     const PROTOCOL: Protocol = Protocol::Http1;
+    const CAN_CANCEL: bool = false;
 
     fn id(&self) -> u64 {
         1

@@ -21,6 +21,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 fn upstream_failure(error: &h2::Error) -> Failure {
     match error.reason() {
         Some(h2::Reason::REFUSED_STREAM) => Failure::UpstreamRefused,
+        Some(h2::Reason::CANCEL) if error.is_reset() && error.is_remote() => Failure::UpstreamCancelled,
         // The upstream did not begin what lies above the last stream id of its GOAWAY.
         _ if error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR) => {
             Failure::UpstreamRefused

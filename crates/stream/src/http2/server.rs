@@ -336,6 +336,7 @@ impl Http2ServerStream {
 
 impl ServerStream for Http2ServerStream {
     const PROTOCOL: Protocol = Protocol::Http2;
+    const CAN_CANCEL: bool = true;
 
     fn id(&self) -> u64 {
         u64::from(self.respond.stream_id().as_u32())
@@ -458,6 +459,7 @@ impl ServerStream for Http2ServerStream {
         let reason = match why {
             Failure::BadRequest => Reason::PROTOCOL_ERROR,
             Failure::UpstreamRefused => Reason::REFUSED_STREAM,
+            Failure::UpstreamCancelled => Reason::CANCEL,
             _ => Reason::INTERNAL_ERROR,
         };
         match &mut self.send {
