@@ -30,6 +30,10 @@ use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date};
 /// How long a client may take for its preface when no other limit is set.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
+/// How long, and for how many bytes, a request is read on that was answered before it was over.
+const LINGER: Duration = Duration::from_millis(200);
+const LINGER_BYTES: usize = 64 * 1024;
+
 /// How long a client that we leave has to read our GOAWAY.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -236,6 +240,9 @@ impl<S: Service> Serving<S> {
                 Ok(head) => {
                     let mut stream = Http2ServerStream::new(respond, recv, &head, &cx.info);
                     service.serve(&mut stream, Box::new(head)).await;
+                    if stream.answered_early() {
+                        stream.linger().await;
+                    }
                 }
                 Err(why) => {
                     service.refused(&cx.info, Protocol::Http2, why);
@@ -313,6 +320,9 @@ struct Http2ServerStream {
     head_sent: bool,
     expects_continue: bool,
     connect: bool,
+    /// Some of the request may still come.
+    unread: bool,
+    was_reset: bool,
 }
 
 impl Http2ServerStream {
@@ -330,7 +340,32 @@ impl Http2ServerStream {
             head_sent: false,
             expects_continue: head.expects_continue,
             connect: head.method == Method::CONNECT,
+            unread: !head.body.is_empty(),
+            was_reset: false,
         }
+    }
+
+    /// Whether the client has its whole reply while its request still goes on.
+    const fn answered_early(&self) -> bool {
+        self.unread && self.head_sent && self.send.is_none() && !self.was_reset
+    }
+
+    /// Lets the client end its request by itself for a moment, as most do once they have their reply:
+    /// a reset from here would cross what is on its way.
+    async fn linger(mut self) {
+        let mut timer = Timer::after(LINGER);
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            while left > 0 {
+                match poll_frame(&mut self.recv, cx) {
+                    Poll::Ready(Ok(frame)) if !frame.is_last() => left = left.saturating_sub(frame.len()),
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return timer.poll(cx),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
@@ -350,12 +385,12 @@ impl ServerStream for Http2ServerStream {
         if std::mem::take(&mut self.expects_continue) && !self.head_sent {
             self.send_interim(cx, StatusCode::CONTINUE, &Headers::default());
         }
-        poll_frame(&mut self.recv, cx).map(|frame| {
-            frame.map_err(|error| {
-                let invalid = error.reason() == Some(Reason::PROTOCOL_ERROR) && error.is_library();
-                Reset(if invalid { Failure::BadRequest } else { Failure::ClientGone })
-            })
-        })
+        let frame = ready!(poll_frame(&mut self.recv, cx));
+        self.unread = frame.as_ref().is_ok_and(|frame| !frame.is_last());
+        Poll::Ready(frame.map_err(|error| {
+            let invalid = error.reason() == Some(Reason::PROTOCOL_ERROR) && error.is_library();
+            Reset(if invalid { Failure::BadRequest } else { Failure::ClientGone })
+        }))
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
@@ -456,6 +491,7 @@ impl ServerStream for Http2ServerStream {
     }
 
     fn reset(&mut self, why: Failure) {
+        self.was_reset = true;
         let reason = match why {
             Failure::BadRequest => Reason::PROTOCOL_ERROR,
             Failure::UpstreamRefused => Reason::REFUSED_STREAM,
