@@ -35,6 +35,10 @@ use crate::{
 /// MOSN's pause before a request is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long, and for how many bytes, a request that needs no upstream is read before it is answered.
+const SWALLOW: Duration = Duration::from_millis(100);
+const SWALLOW_BYTES: usize = 64 * 1024;
+
 /// One request.
 pub(crate) struct Request<'a, S: ServerStream, U: Upstreams> {
     pub(crate) proxy: &'a Proxy<U>,
@@ -257,11 +261,42 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         .await
     }
 
+    /// Reads what is left of a small request that is answered without it, so that the client has said
+    /// what it had to say before it hears the answer, and an HTTP/1 connection can go on.
+    async fn swallow_body(&mut self) {
+        let head = &self.report.head;
+        if head.body.is_empty() || head.expects_continue || head.upgrade.is_some() {
+            return;
+        }
+        let mut patience = Timer::after(SWALLOW);
+        let mut left = SWALLOW_BYTES;
+        let (stream, received) = (&mut *self.stream, &mut self.report.info.bytes_received);
+        poll_fn(|cx| {
+            while left > 0 {
+                match stream.poll_recv(cx) {
+                    Poll::Ready(Ok(frame)) => {
+                        *received += frame.len() as u64;
+                        left = left.saturating_sub(frame.len());
+                        if frame.is_last() {
+                            return Poll::Ready(());
+                        }
+                    }
+                    // Whoever is gone shows when the answer is sent.
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return patience.poll(cx),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     async fn direct_response(
         &mut self,
         route: RouteMatch<'_>,
         direct: &DirectResponse,
     ) -> Result<(), Failure> {
+        self.swallow_body().await;
         let mut headers = Headers::default();
         if !direct.body.is_empty() {
             headers.append("Content-Type", b"text/plain; charset=utf-8");
@@ -270,6 +305,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     }
 
     async fn redirect(&mut self, route: RouteMatch<'_>, redirect: &Redirect) -> Result<(), Failure> {
+        self.swallow_body().await;
         let mut headers = Headers::default();
         headers.append("Location", &redirect.location(&self.report.head));
         self.local_reply(redirect.status, headers, Bytes::new(), Some(route)).await
