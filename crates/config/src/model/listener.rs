@@ -193,7 +193,8 @@ pub struct HttpLimits {
     /// HTTP/2: PING and SETTINGS frames, and empty DATA frames, that a client may send in any 30 s
     /// window on top of ten for each stream, before the connection is closed.
     pub max_control_frames: u32,
-    /// Bytes buffered of one connection, each way, before its sender is held back.
+    /// HTTP/2: bytes of one stream that a client may send ahead, its window; the connection's is four
+    /// times that. HTTP/1 holds at most 64 KiB each way, whatever this says.
     pub max_buffered_bytes: usize,
 }
 
