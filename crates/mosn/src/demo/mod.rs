@@ -81,7 +81,7 @@ Try:
   curl -i http://127.0.0.1:{http}/hello                     answered by the proxy itself
   curl -iL http://127.0.0.1:{http}/old                      a redirect
   curl -i http://127.0.0.1:{http}/down                      what clients see when an upstream is down
-  curl --http2-prior-knowledge http://127.0.0.1:{http}/     HTTP/2 in, HTTP/1.1 out
+  curl --http2-prior-knowledge http://127.0.0.1:{http}/     HTTP/2 on the same port
   curl -d @/etc/hostname http://127.0.0.1:{gateway}/          HTTP/1.1 in, HTTP/2 out
   curl http://127.0.0.1:{admin}/api/v1/stats               what was counted
   curl http://127.0.0.1:{admin}/metrics                    the same for Prometheus
