@@ -8,7 +8,11 @@ use ahash::RandomState;
 use arc_swap::{ArcSwap, Guard};
 use mosn_config::model::{ClusterSpec, HostSpec, LocalitySpec, Name};
 
-use crate::{Cluster, ClusterError, Health, addresses::Addresses, cluster::one_locality};
+use tokio::sync::watch;
+
+use crate::{
+    Cluster, ClusterError, Health, addresses::Addresses, cluster::one_locality, watch::ClusterWatch,
+};
 
 /// Every cluster of the process. Clones share it.
 ///
@@ -22,6 +26,8 @@ struct Store {
     map: ArcSwap<ClusterMap>,
     /// Held while a new map is made from the last one.
     writer: Mutex<Addresses>,
+    /// How often another map was published.
+    version: watch::Sender<u64>,
 }
 
 /// All clusters at some moment.
@@ -62,6 +68,18 @@ impl Clusters {
         self.load().get(name).cloned()
     }
 
+    /// Follows all changes from now on; what there is already is reported first.
+    #[must_use]
+    pub fn watch(&self) -> ClusterWatch {
+        ClusterWatch::new(self.clone(), self.0.version.subscribe())
+    }
+
+    /// How often they have changed; changes of hosts' health do not count.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        *self.0.version.borrow()
+    }
+
     /// Adds a cluster, or replaces the one of its name and its hosts. Hosts that stay keep their
     /// ids, health and counters.
     ///
@@ -99,7 +117,7 @@ impl Clusters {
     pub fn set_all(&self, specs: Vec<ClusterSpec>) -> Result<(), Vec<ClusterError>> {
         let mut addresses = self.writer();
         let before = self.snapshot();
-        let mut after = ClusterMap::default();
+        let mut after = before.without_clusters();
         let mut shards: Vec<Shard> = (0..SHARDS).map(|_| after.empty_shard()).collect();
         let mut errors = Vec::new();
         for spec in specs {
@@ -122,7 +140,7 @@ impl Clusters {
         after.shards = shards.into_iter().map(Arc::new).collect();
         let after = Arc::new(after);
         after.iter().for_each(|cluster| addresses.add(cluster));
-        self.0.map.store(after.clone());
+        self.store(after.clone());
         for old in before.iter() {
             let new = after.get(&old.name).map(|new| &**new);
             old.retire_hosts(new);
@@ -202,7 +220,7 @@ impl Clusters {
             let at = after.shard(name);
             Arc::make_mut(&mut after.shards[at]).remove(*name);
         }
-        self.0.map.store(Arc::new(after));
+        self.store(Arc::new(after));
         for name in names {
             if let Some(cluster) = map.get(name) {
                 cluster.retire_hosts(None);
@@ -239,12 +257,17 @@ impl Clusters {
         let mut after = map.copy();
         let at = after.shard(&cluster.name);
         let before = Arc::make_mut(&mut after.shards[at]).insert(cluster.name.clone(), cluster.clone());
-        self.0.map.store(Arc::new(after));
+        self.store(Arc::new(after));
         if let Some(before) = before {
             before.retire_hosts(Some(&cluster));
             addresses.remove_retired(&before);
             cluster.forget_health(&before);
         }
+    }
+
+    fn store(&self, map: Arc<ClusterMap>) {
+        self.0.map.store(map);
+        self.0.version.send_modify(|version| *version += 1);
     }
 
     fn writer(&self) -> MutexGuard<'_, Addresses> {
@@ -275,6 +298,30 @@ impl ClusterMap {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.is_empty())
+    }
+
+    /// The clusters that are not the same objects in `before`, each with what it was there; those of
+    /// one name come together. Costs the size of what changed.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (Option<&'a Arc<Cluster>>, Option<&'a Arc<Cluster>>)> {
+        // Maps of the same clusters have the same hasher, and so the same shards.
+        self.shards.iter().zip(&before.shards).filter(|(new, old)| !Arc::ptr_eq(new, old)).flat_map(
+            |(new, old)| {
+                let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
+                let gone = gone.map(|(_, cluster)| (Some(cluster), None));
+                gone.chain(new.iter().filter_map(|(name, cluster)| match old.get(name) {
+                    Some(same) if Arc::ptr_eq(same, cluster) => None,
+                    before => Some((before, Some(cluster))),
+                }))
+            },
+        )
+    }
+
+    /// Without clusters, but with the same places for them.
+    pub(crate) fn without_clusters(&self) -> Self {
+        Self { hasher: self.hasher.clone(), shards: vec![Arc::new(self.empty_shard()); SHARDS].into() }
     }
 
     fn copy(&self) -> Self {

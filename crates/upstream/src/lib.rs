@@ -21,6 +21,7 @@ mod observe;
 mod outlier;
 mod priorities;
 mod subset;
+mod watch;
 
 pub use address::HostAddress;
 pub use balancer::ChooseContext;
@@ -32,3 +33,4 @@ pub use error::ClusterError;
 pub use host::{Health, Host, HostId};
 pub use observe::{Attempt, Outcome};
 pub use outlier::{OutlierEvent, OutlierReason};
+pub use watch::{ClusterChange, ClusterWatch};
