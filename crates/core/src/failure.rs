@@ -36,6 +36,8 @@ pub enum Failure {
     Overflow,
     /// The client went away, or reset its stream.
     ClientGone,
+    /// The process ended before the request did.
+    Drain,
     /// The client's bytes are no valid request.
     BadRequest,
     /// The request's header did not arrive in time.
@@ -65,7 +67,7 @@ pub struct FailureRow {
 
 impl Failure {
     /// Every failure, in the table's order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoRoute,
         Self::NoCluster,
         Self::NoHealthyHost,
@@ -81,6 +83,7 @@ impl Failure {
         Self::PerTryTimeout,
         Self::Overflow,
         Self::ClientGone,
+        Self::Drain,
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::BodyIdleTimeout,
@@ -111,6 +114,7 @@ impl Failure {
             Self::PerTryTimeout => (504, F::UPSTREAM_REQUEST_TIMEOUT, "per_try_timeout"),
             Self::Overflow => (503, F::UPSTREAM_OVERFLOW, "overflow"),
             Self::ClientGone => (504, F::NONE, "client_gone"),
+            Self::Drain => (503, F::NONE, "drain"),
             Self::BadRequest => (400, F::NONE, "bad_request"),
             Self::HeaderTimeout => (408, F::NONE, "header_timeout"),
             Self::BodyIdleTimeout => (408, F::NONE, "body_idle_timeout"),

@@ -94,6 +94,8 @@ pub struct RequestHead {
     pub upgrade: Option<Bytes>,
     /// Whether the client waits for a `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Whether the client awaits no reply of any kind, as RPC protocols allow. Never so in HTTP.
+    pub one_way: bool,
 }
 
 impl RequestHead {

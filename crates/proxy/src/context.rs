@@ -1,4 +1,9 @@
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use mosn_config::model::{HttpLimits, Name};
@@ -111,6 +116,7 @@ pub struct Proxy<U> {
     /// What the access logs show, and must therefore be kept until the end.
     pub(crate) logs_request: bool,
     pub(crate) logs_response_headers: bool,
+    leaving: Cell<bool>,
 }
 
 impl<U> std::fmt::Debug for Proxy<U> {
@@ -130,7 +136,18 @@ impl<U: Upstreams> Proxy<U> {
             logs_response_headers: any(AccessLogFormat::needs_response_headers),
             settings,
             upstreams,
+            leaving: Cell::new(false),
         }
+    }
+
+    /// The worker is about to end: a request that is dropped from now on was not given up by its client.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+    }
+
+    /// Why a request is dropped before its end.
+    pub(crate) fn why_dropped(&self) -> Failure {
+        if self.leaving.get() { Failure::Drain } else { Failure::ClientGone }
     }
 
     pub(crate) fn router(&self) -> Option<Rc<LocalRouter>> {

@@ -5,6 +5,7 @@
 //! | `MatchRoute` | [`Request::match_route`] |
 //! | `ChooseHost` | [`Request::choose_host`] |
 //! | `DownRecvHeader/Data/Trailer`, `WaitNotify`, `UpRecvHeader/Data/Trailer` | [`Request::exchange`] |
+//! | `Oneway` | the same, which for a request without reply is over once the upstream has the request |
 //! | `Retry` | [`Request::retry`] |
 //! | `End` | [`Report`](crate::report::Report), when the request is dropped |
 
@@ -154,7 +155,10 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     continue;
                 }
                 Try::Failed(why) => {
-                    let wanted = !self.replied && retriable(forward, why) && replay.is_complete();
+                    let wanted = !self.replied
+                        && !self.report.head.one_way
+                        && retriable(forward, why)
+                        && replay.is_complete();
                     if !wanted || !self.grant(&cluster, &mut budget) {
                         return Err(why);
                     }
@@ -218,7 +222,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         .await;
         budget.global = exchange.into_global();
         match ended {
-            Ok(Ended::Replied) => Try::Done,
+            Ok(Ended::Done) => Try::Done,
             Ok(Ended::Unwanted) => Try::Unwanted,
             Err(why) => Try::Failed(why),
         }
@@ -228,6 +232,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     /// a new one, if doing it twice does no harm (RFC 9110 9.2.2).
     fn may_refresh(&self, budget: &mut Budget<U>, replay: &Replay) -> bool {
         !self.replied
+            && !self.report.head.one_way
             && self.report.head.method.is_idempotent()
             && replay.is_complete()
             && self.report.reused
@@ -315,6 +320,9 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     /// take it for the whole.
     async fn fail(&mut self, why: Failure) {
         self.report.failed(why);
+        if self.report.head.one_way {
+            return;
+        }
         let cancelled = why == Failure::UpstreamCancelled && S::CAN_CANCEL;
         if self.replied || cancelled || why == Failure::ClientGone {
             self.stream.reset(why);
@@ -334,6 +342,9 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         body: Bytes,
         route: Option<RouteMatch<'_>>,
     ) -> Result<(), Failure> {
+        if self.report.head.one_way {
+            return Ok(());
+        }
         if let Some(route) = route {
             self.report.mutate_response(&mut headers, |headers, variables| {
                 route.mutate_response(headers, variables);

@@ -61,8 +61,8 @@ impl Replay {
 /// How an exchange ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The client has the whole reply.
-    Replied,
+    /// The client has the whole reply, or wants none and the upstream has the whole request.
+    Done,
     /// The reply's status called for another try; nothing was sent to the client.
     Unwanted,
 }
@@ -129,6 +129,9 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         mut retry: impl FnMut(&mut Request<'_, S, U>, u16) -> bool,
     ) -> Poll<Result<Ended, Failure>> {
         let (mut progress, mut reading) = self.poll_up(cx, request)?;
+        if self.up == Up::Done && request.report.head.one_way {
+            return Poll::Ready(Ok(Ended::Done));
+        }
         while self.down == Down::Head {
             match self.client.poll_reply(cx) {
                 Poll::Ready(Ok(Reply::Interim(..))) if self.interim == MAX_INTERIM => {
@@ -157,7 +160,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         }
         progress |= self.poll_down(cx, request)?;
         if self.down == Down::Flush && request.stream.poll_flushed(cx).map_err(|reset| reset.0)?.is_ready() {
-            return Poll::Ready(Ok(Ended::Replied));
+            return Poll::Ready(Ok(Ended::Done));
         }
         // Whoever reads from the client learns of its end there; an open tunnel may end on one side.
         let ended = self.tunnel && self.up == Up::Done;
@@ -182,7 +185,8 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
             let bodiless = request.report.head.body.is_empty();
             // A body that is here already leaves together with the head.
             let first = if bodiless || self.tunnel { None } else { self.next_frame(cx, request)? };
-            let keep = self.replay.is_complete() || request.report.wants_request();
+            let again = self.replay.is_complete() && !request.report.head.one_way;
+            let keep = again || request.report.wants_request();
             let ends = first.as_ref().map_or(bodiless && !self.tunnel, Frame::is_last);
             self.client.send_head(cx, &mut request.report.head, keep, first).map_err(|reset| reset.0)?;
             self.up = Up::Body;
@@ -246,7 +250,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
     fn request_sent<S: ServerStream, U: Upstreams<Stream = C>>(&mut self, request: &mut Request<'_, S, U>) {
         self.up = Up::Done;
         request.report.request_sent();
-        if self.down == Down::Head {
+        if self.down == Down::Head && !request.report.head.one_way {
             self.start_timers();
         }
     }

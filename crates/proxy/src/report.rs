@@ -207,7 +207,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
                 for metrics in &self.proxy.settings.metrics {
                     metrics.request_reset.inc();
                 }
-                self.info.response_code = row.status;
+                self.info.response_code = 0;
             }
             Failure::PayloadTooLarge | Failure::BadRequest => {
                 for metrics in &self.proxy.settings.metrics {
@@ -216,7 +216,8 @@ impl<'a, U: Upstreams> Report<'a, U> {
             }
             _ => {}
         }
-        if self.info.response_code == 0 {
+        // No reply, no status.
+        if self.info.response_code == 0 && !self.head.one_way {
             self.info.response_code = row.status;
         }
     }
@@ -226,6 +227,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
         let Some(ended) = self.try_.take() else {
             return;
         };
+        let one_way = self.head.one_way && self.info.request_received.is_some();
         let took = u64::try_from(since(ended.start).as_nanos()).unwrap_or(u64::MAX);
         self.each_upstream(Some(&ended.host), |metrics| {
             metrics.request_active.dec();
@@ -239,6 +241,8 @@ impl<'a, U: Upstreams> Report<'a, U> {
                         metrics.response_success.inc();
                     }
                 }
+                // Nobody will ever know.
+                None if one_way => {}
                 None => metrics.response_failed.inc(),
             }
         });
@@ -258,7 +262,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
         self.end_try(None);
         // Cancelled, not failed: the connection went away under the request.
         if !self.finished {
-            self.failed(Failure::ClientGone);
+            self.failed(self.proxy.why_dropped());
         }
         let finished = since(self.start);
         self.info.finished = Some(finished);

@@ -69,6 +69,7 @@ fn head(authority: &str, path: &str, extra: (&str, &str)) -> RequestHead {
         body: BodyLength::Empty,
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }
 

@@ -95,6 +95,7 @@ mod tests {
             body: BodyLength::Empty,
             upgrade: None,
             expects_continue: false,
+            one_way: false,
         };
         forward.hash(&head, client.map(|client| client.parse().unwrap()))
     }

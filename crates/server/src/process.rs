@@ -218,10 +218,8 @@ impl Process {
         self.acceptors.shutdown().await;
         for Worker { seat, thread } in self.workers {
             drop(seat);
-            if exit == Exit::Stopped {
-                // Ends once it has handed over its log lines; it waits for nobody.
-                let _ = thread.join();
-            }
+            // Ends once it has handed over its log lines; it waits for nobody.
+            let _ = thread.join();
         }
         self.logs.flush();
         exit

@@ -84,7 +84,11 @@ pub(crate) fn start(index: usize, shared: Shared) -> io::Result<Worker> {
             .max_blocking_threads(4)
             .build_local(tokio::runtime::LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(run(shared, receiver, connections)),
+            Ok(runtime) => {
+                runtime.block_on(run(shared, receiver, connections));
+                // Drops what is still under way, but waits for no look-up of a host name.
+                runtime.shutdown_background();
+            }
             Err(error) => tracing::error!("worker {index} has no event loop: {error}"),
         }
     })?;
@@ -116,7 +120,7 @@ async fn run(shared: Shared, mut commands: mpsc::UnboundedReceiver<Command>, con
             }
         }
     }
-    local.flush_logs();
+    local.leave();
 }
 
 async fn tick(local: Rc<Local>) {
@@ -198,6 +202,16 @@ impl Local {
         for drain in drains {
             std::future::poll_fn(|cx| drain.poll_empty(cx)).await;
         }
+    }
+
+    /// What is still under way when the event loop ends is ours to answer for.
+    fn leave(&self) {
+        for listener in &*self.listeners.borrow() {
+            for chain in listener.chains.iter().chain(&listener.default) {
+                chain.proxy.leave();
+            }
+        }
+        self.flush_logs();
     }
 
     fn flush_logs(&self) {

@@ -99,7 +99,8 @@ pub enum Reply {
 }
 
 /// A stream to an upstream, one for each try of a request. Dropping it gives the connection back
-/// to its pool, or closes it if the exchange was not complete.
+/// to its pool, or closes it if the exchange was not complete. That of a one-way request is complete,
+/// and the stream dropped, once the last frame has been taken.
 pub trait ClientStream {
     /// The upstream connection's id.
     fn connection_id(&self) -> u64;

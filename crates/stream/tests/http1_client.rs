@@ -37,6 +37,7 @@ fn request(method: Method, body: BodyLength) -> RequestHead {
         body,
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }
 

@@ -65,5 +65,6 @@ pub(crate) fn request(path: &'static str, fields: &[(&str, &str)]) -> RequestHea
         body: BodyLength::Known(12),
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }

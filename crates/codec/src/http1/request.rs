@@ -151,6 +151,7 @@ pub fn parse_request(
     };
     let head = Box::new(RequestHead {
         expects_continue: facts.expects_continue && version == Version::Http11 && !body.is_empty(),
+        one_way: false,
         upgrade: upgrade.filter(|_| !is_h2c),
         headers: Headers::List(list),
         method,

@@ -233,6 +233,7 @@ mod tests {
             body,
             upgrade: None,
             expects_continue: false,
+            one_way: false,
         };
         let mut out = Vec::new();
         let chunked = write_request_head(&mut out, &head);
@@ -309,6 +310,7 @@ mod tests {
             body: BodyLength::Empty,
             upgrade: None,
             expects_continue: false,
+            one_way: false,
         };
         let mut out = Vec::new();
         write_request_head(&mut out, &head);

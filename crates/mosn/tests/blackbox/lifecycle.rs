@@ -157,6 +157,8 @@ fn a_drain_ends_when_its_time_is_up() {
     mosn.signal(Signal::TERM);
     assert_eq!(mosn.exit_code(), 4);
     assert!(!mosn.pid_file().exists());
+    let line = &mosn.access_log("in", 1)[0];
+    assert!(line.starts_with("503 0x0 drain "), "{line}");
 }
 
 #[test]

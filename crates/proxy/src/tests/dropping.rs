@@ -95,3 +95,15 @@ fn dropping_a_request_after_any_poll_leaks_nothing_and_logs_one_line() {
         }
     }
 }
+
+#[test]
+fn a_worker_that_ends_says_that_it_did() {
+    play(|| async {
+        let world = World::forwarding(vec![answers(1, 100, 200)]);
+        world.proxy.leave();
+        world.run_partly(Client::new(), get(), 1).await;
+        assert_eq!(world.lines(), ["503 0x0 drain 0 0"]);
+        assert_eq!(world.downstream.request_reset.get(), 0);
+        world.assert_all_given_back();
+    });
+}

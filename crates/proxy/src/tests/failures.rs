@@ -63,7 +63,7 @@ fn provoke(why: Failure) -> Option<(World, Client, RequestHead)> {
             let head = RequestHead { method: Method::CONNECT, path: Bytes::new(), ..get() };
             (World::forwarding(silent()), client(), head)
         }
-        F::HeaderTimeout | F::UriTooLong | F::HeaderTooLarge => return None,
+        F::Drain | F::HeaderTimeout | F::UriTooLong | F::HeaderTooLarge => return None,
     })
 }
 

@@ -6,6 +6,7 @@ mod dropping;
 mod failures;
 mod gone;
 mod local;
+mod one_way;
 mod retries;
 mod script;
 mod timeouts;

@@ -217,6 +217,7 @@ pub(super) fn get() -> RequestHead {
         body: BodyLength::Empty,
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }
 

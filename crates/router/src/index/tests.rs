@@ -40,6 +40,7 @@ fn head(method: Method, path: String, headers: &[(&str, String)]) -> RequestHead
         body: BodyLength::Empty,
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }
 

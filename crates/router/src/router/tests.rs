@@ -59,6 +59,7 @@ fn get(authority: &'static str, path: &'static str) -> RequestHead {
         body: BodyLength::Empty,
         upgrade: None,
         expects_continue: false,
+        one_way: false,
     }
 }
 

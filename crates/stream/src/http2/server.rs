@@ -296,6 +296,7 @@ fn request_head(
         body,
         upgrade,
         expects_continue,
+        one_way: false,
     })
 }
 
