@@ -91,7 +91,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     async fn match_route(&mut self) -> Result<(), Failure> {
         self.admit()?;
         let router = self.proxy.router().ok_or(Failure::NoRoute)?;
-        let route = router.find(&self.report.head).ok_or(Failure::NoRoute)?;
+        let route = router.find(&self.report.subject()).ok_or(Failure::NoRoute)?;
         match &route.route.action {
             Action::DirectResponse(direct) => self.direct_response(route, direct).await,
             Action::Redirect(redirect) => self.redirect(route, redirect).await,
@@ -116,11 +116,11 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
 
     /// Sends the request to a host of the route's cluster, again if it must.
     async fn forward(&mut self, route: RouteMatch<'_>, forward: &Forward) -> Result<(), Failure> {
-        let pick = forward.cluster(&self.report.head, &self.report.variables()).ok_or(Failure::NoCluster)?;
+        let pick = forward.cluster(&self.report.subject()).ok_or(Failure::NoCluster)?;
         let cluster = self.proxy.upstreams.cluster(&pick.name).ok_or(Failure::NoCluster)?;
         self.report.cluster(&cluster, &pick.name);
         let protocol = forward.upstream_protocol.unwrap_or(S::PROTOCOL);
-        let (global, per_try) = timeouts(forward, &self.report.head.headers, TimeoutOverrides::default());
+        let (global, per_try) = timeouts(forward, &*self.report.head, TimeoutOverrides::default());
         let mut budget = Budget {
             retries: forward.retry.max_retries,
             token: None,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use mosn_core::{ConnectionInfo, Failure, Headers, Protocol, RequestHead, RequestInfo, ResponseFlags};
 use mosn_net::clock::{self, Moment};
-use mosn_router::{Message, Variables};
+use mosn_router::{Message, Variables, WithVariables};
 use mosn_stream::ClientStream;
 use mosn_telemetry::{LogContext, UpstreamMetrics, Variable};
 use mosn_upstream::HostId;
@@ -86,8 +86,12 @@ impl<'a, U: Upstreams> Report<'a, U> {
         self.finished = true;
     }
 
-    /// The request's variables, for choices that the route leaves to them.
-    pub(crate) fn variables(&self) -> RequestVariables<'_> {
+    /// The request with its variables, for what routes ask of it.
+    pub(crate) fn subject(&self) -> WithVariables<'_, RequestVariables<'_>> {
+        WithVariables(&self.head, self.variables())
+    }
+
+    fn variables(&self) -> RequestVariables<'_> {
         RequestVariables { info: &self.info, original_path: self.original_path.as_deref() }
     }
 
@@ -325,11 +329,11 @@ pub(crate) struct RequestVariables<'a> {
 }
 
 impl Variables for RequestVariables<'_> {
-    fn lookup(&self, name: &str, message: Message<'_>, out: &mut Vec<u8>) -> bool {
+    fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         // As in MOSN, what is no text has no value as a header or a name.
-        let Some(variable) = Variable::parse(name).filter(Variable::is_text) else {
+        if !variable.is_text() {
             return false;
-        };
+        }
         let mut cx = LogContext { original_path: self.original_path, ..LogContext::new(self.info) };
         match message {
             Message::Request(head) => cx.request = Some(head),

@@ -34,7 +34,7 @@ fn router(hosts: Vec<(String, Vec<RouteSpec>)>) -> Router {
         ..VirtualHostSpec::default()
     });
     let spec = RouterSpec { virtual_hosts: virtual_hosts.collect(), ..RouterSpec::default() };
-    Router::build(&spec, |_| false).expect("a valid router")
+    Router::build(&spec).expect("a valid router")
 }
 
 /// A request as a browser might send it, with `extra` as its last field.

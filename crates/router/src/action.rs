@@ -3,9 +3,10 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc, time::Durat
 use bytes::Bytes;
 use http::StatusCode;
 use mosn_config::model::{HashPolicySpec, Name};
-use mosn_core::{Protocol, RequestHead};
+use mosn_core::Protocol;
+use mosn_telemetry::Variable;
 
-use crate::{Message, Redirect, Variables, rewrite::Rewrite};
+use crate::{Redirect, Subject, rewrite::Rewrite};
 
 /// What a route does.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Retry {
 pub(crate) enum Cluster {
     Named(Name),
     Weighted(Weighted),
-    Variable(Name),
+    Variable(Box<Variable>),
 }
 
 /// Clusters by weight.
@@ -119,7 +120,7 @@ pub struct ClusterPick<'a> {
 impl Forward {
     /// Chooses the cluster. To be asked once per request: weighted clusters are drawn anew each
     /// time. `None` if a variable chooses and has no value.
-    pub fn cluster(&self, head: &RequestHead, variables: &dyn Variables) -> Option<ClusterPick<'_>> {
+    pub fn cluster<S: Subject + ?Sized>(&self, subject: &S) -> Option<ClusterPick<'_>> {
         match &self.cluster {
             Cluster::Named(name) => {
                 Some(ClusterPick { name: Cow::Borrowed(name), metadata: self.metadata.as_ref() })
@@ -133,7 +134,7 @@ impl Forward {
             }
             Cluster::Variable(variable) => {
                 let mut value = Vec::new();
-                if !variables.lookup(variable, Message::Request(head), &mut value) {
+                if !subject.variable(variable, &mut value) {
                     return None;
                 }
                 let name = str::from_utf8(&value).ok().filter(|name| !name.is_empty())?;

@@ -11,6 +11,7 @@ use mosn_config::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HeaderMatchSpec, HostRewriteSpec, Name,
     PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
 };
+use mosn_telemetry::Variable;
 use regex::bytes::Regex;
 
 use crate::{
@@ -30,9 +31,8 @@ use crate::{
 /// MOSN never allows fewer.
 const LEAST_RETRIES: u32 = 3;
 
-pub(crate) fn router(spec: &RouterSpec, known: &dyn Fn(&str) -> bool) -> Result<Router, Vec<BuildError>> {
+pub(crate) fn router(spec: &RouterSpec) -> Result<Router, Vec<BuildError>> {
     let mut builder = Builder {
-        known,
         names: HashSet::default(),
         regexes: HashMap::default(),
         policies: Vec::new(),
@@ -40,7 +40,7 @@ pub(crate) fn router(spec: &RouterSpec, known: &dyn Fn(&str) -> bool) -> Result<
         problems: Vec::new(),
         errors: Vec::new(),
     };
-    let mutations = Mutations::build(&spec.headers, known, &mut builder.problems);
+    let mutations = Mutations::build(&spec.headers, &mut builder.problems);
     builder.settle();
     let mut domains = Domains::default();
     let virtual_hosts = spec.virtual_hosts.iter().enumerate();
@@ -59,8 +59,7 @@ pub(crate) fn router(spec: &RouterSpec, known: &dyn Fn(&str) -> bool) -> Result<
     }
 }
 
-struct Builder<'a> {
-    known: &'a dyn Fn(&str) -> bool,
+struct Builder {
     /// Large tables repeat few texts.
     names: HashSet<Name, ahash::RandomState>,
     regexes: HashMap<Name, Regex, ahash::RandomState>,
@@ -71,7 +70,7 @@ struct Builder<'a> {
     errors: Vec<BuildError>,
 }
 
-impl Builder<'_> {
+impl Builder {
     /// Turns the problems found so far into errors at this place.
     fn settle(&mut self) {
         let place = &self.place;
@@ -131,7 +130,7 @@ impl Builder<'_> {
     }
 
     fn virtual_host(&mut self, spec: &VirtualHostSpec) -> VirtualHost {
-        let mutations = Mutations::build(&spec.headers, self.known, &mut self.problems);
+        let mutations = Mutations::build(&spec.headers, &mut self.problems);
         self.settle();
         let mut routes = Vec::with_capacity(spec.routes.len());
         for (index, route) in spec.routes.iter().enumerate() {
@@ -151,7 +150,7 @@ impl Builder<'_> {
 
     /// `None` if there was a problem without which there would be a route.
     fn route(&mut self, spec: &RouteSpec) -> Option<Route> {
-        let mutations = Mutations::build(&spec.headers, self.known, &mut self.problems);
+        let mutations = Mutations::build(&spec.headers, &mut self.problems);
         let path = self.path(&spec.matches.path);
         let conditions = self.conditions(&spec.matches);
         let action = self.action(&spec.action, &spec.matches.path);
@@ -197,8 +196,7 @@ impl Builder<'_> {
             }
             ValueMatchSpec::NonEmpty => ValueCondition::NonEmpty,
         };
-        let name = self.share(&spec.name.to_ascii_lowercase().into());
-        Some(HeaderCondition { field: Field::new(name), value })
+        Some(HeaderCondition { field: Field::new(self.share(&spec.name)), value })
     }
 
     fn action(&mut self, spec: &ActionSpec, path: &PathMatchSpec) -> Option<Action> {
@@ -230,10 +228,11 @@ impl Builder<'_> {
         let cluster = match &spec.cluster {
             ClusterChoiceSpec::Named(name) => Cluster::Named(self.share(name)),
             ClusterChoiceSpec::Variable(variable) => {
-                if !(self.known)(variable) {
+                let Some(parsed) = Variable::parse(variable) else {
                     self.problems.push(Problem::UnknownVariable { variable: variable.clone() });
-                }
-                Cluster::Variable(self.share(variable))
+                    return None;
+                };
+                Cluster::Variable(Box::new(parsed))
             }
             ClusterChoiceSpec::Weighted(clusters) => {
                 let clusters = clusters.iter().map(|spec| {

@@ -1,9 +1,12 @@
 //! What a route asks of a request beside its path.
 
+use std::borrow::Cow;
+
 use http::Method;
 use mosn_config::model::Name;
-use mosn_core::RequestHead;
 use regex::bytes::Regex;
+
+use crate::Subject;
 
 /// All must hold.
 #[derive(Debug)]
@@ -19,15 +22,20 @@ pub(crate) struct HeaderCondition {
     pub(crate) value: ValueCondition,
 }
 
-/// Where the value is taken from. What HTTP/2 sends as pseudo-headers can be matched like headers,
-/// whichever version the request came in.
+/// A header, by the name that the configuration wrote. What HTTP/2 sends as pseudo-headers can be
+/// matched like headers, whichever version the request came in.
 #[derive(Debug, PartialEq, Eq, Hash, Clone)]
-pub(crate) enum Field {
+pub(crate) struct Field {
+    name: Name,
+    pseudo: Option<Pseudo>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash, Clone, Copy)]
+enum Pseudo {
     Authority,
     Method,
     Path,
     Scheme,
-    Header(Name),
 }
 
 #[derive(Debug)]
@@ -38,42 +46,50 @@ pub(crate) enum ValueCondition {
 }
 
 impl Conditions {
-    pub(crate) fn hold(&self, head: &RequestHead) -> bool {
-        self.method.as_ref().is_none_or(|method| *method == head.method)
-            && self.headers.iter().all(|condition| condition.holds(head))
+    pub(crate) fn hold<S: Subject + ?Sized>(&self, subject: &S) -> bool {
+        self.method.as_ref().is_none_or(|method| method.as_str().as_bytes() == subject.method())
+            && self.headers.iter().all(|condition| condition.holds(subject))
     }
 }
 
 impl HeaderCondition {
-    fn holds(&self, head: &RequestHead) -> bool {
-        self.field.get(head).is_some_and(|value| match &self.value {
-            ValueCondition::Exact(expected) => value == expected.as_bytes(),
-            ValueCondition::Regex(regex) => regex.is_match(value),
+    fn holds<S: Subject + ?Sized>(&self, subject: &S) -> bool {
+        self.field.get(subject).is_some_and(|value| match &self.value {
+            ValueCondition::Exact(expected) => *value == *expected.as_bytes(),
+            ValueCondition::Regex(regex) => regex.is_match(&value),
             ValueCondition::NonEmpty => !value.is_empty(),
         })
     }
 }
 
 impl Field {
-    /// `name` in lower case.
     pub(crate) fn new(name: Name) -> Self {
-        match &*name {
-            "host" | ":authority" => Self::Authority,
-            ":method" => Self::Method,
-            ":path" => Self::Path,
-            ":scheme" => Self::Scheme,
-            _ => Self::Header(name),
-        }
+        Self { pseudo: Pseudo::of(&name), name }
     }
 
     /// The first value, as in MOSN.
-    pub(crate) fn get<'a>(&self, head: &'a RequestHead) -> Option<&'a [u8]> {
-        match self {
-            Self::Authority => Some(&head.authority[..]).filter(|authority| !authority.is_empty()),
-            Self::Method => Some(head.method.as_str().as_bytes()),
-            Self::Path => Some(&head.path),
-            Self::Scheme => Some(head.scheme.as_str().as_bytes()),
-            Self::Header(name) => head.headers.get(name),
-        }
+    pub(crate) fn get<'a, S: Subject + ?Sized>(&self, subject: &'a S) -> Option<Cow<'a, [u8]>> {
+        let pseudo: &[u8] = match self.pseudo {
+            None => b"",
+            Some(Pseudo::Authority) => subject.authority(),
+            Some(Pseudo::Method) => subject.method(),
+            Some(Pseudo::Path) => subject.path(),
+            Some(Pseudo::Scheme) => subject.scheme(),
+        };
+        // RPC requests have none of these, and may have a header of the name.
+        if pseudo.is_empty() { subject.header(&self.name) } else { Some(Cow::Borrowed(pseudo)) }
+    }
+}
+
+impl Pseudo {
+    fn of(name: &str) -> Option<Self> {
+        let all = [
+            ("host", Self::Authority),
+            (":authority", Self::Authority),
+            (":method", Self::Method),
+            (":path", Self::Path),
+            (":scheme", Self::Scheme),
+        ];
+        all.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, pseudo)| pseudo)
     }
 }

@@ -3,10 +3,9 @@
 use std::{hash::Hasher, net::IpAddr};
 
 use mosn_config::model::{HashPolicySpec, Name};
-use mosn_core::{Headers, RequestHead};
 use siphasher::sip::SipHasher24;
 
-use crate::Forward;
+use crate::{Forward, Subject, condition::Field};
 
 impl Forward {
     /// The hash of what the route's policy names, as MOSN works it out, so that a mixed fleet sends a
@@ -15,17 +14,14 @@ impl Forward {
     ///
     /// `client` is the peer's address.
     #[must_use]
-    pub fn hash(&self, head: &RequestHead, client: Option<IpAddr>) -> Option<u64> {
+    pub fn hash<S: Subject + ?Sized>(&self, subject: &S, client: Option<IpAddr>) -> Option<u64> {
         match self.hash_policy.as_deref()? {
             HashPolicySpec::Header(name) => {
-                let value = match &**name {
-                    "host" | ":authority" => Some(&head.authority[..]).filter(|host| !host.is_empty()),
-                    _ => head.headers.get(name),
-                };
-                Some(value.map_or(0, |value| keyed(name, b':', value)))
+                let value = Field::new(name.clone()).get(subject);
+                Some(value.map_or(0, |value| keyed(name, b':', &value)))
             }
             HashPolicySpec::Cookie { name, .. } => {
-                Some(cookie(&head.headers, name).map_or(0, |value| keyed(name, b'=', value)))
+                Some(subject.cookie(name).map_or(0, |value| keyed(name, b'=', &value)))
             }
             HashPolicySpec::SourceIp => client.map(address),
         }
@@ -48,22 +44,13 @@ fn address(ip: IpAddr) -> u64 {
     }
 }
 
-/// The first cookie of this name. HTTP/2 may send each in a field of its own.
-fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
-    headers
-        .iter()
-        .filter(|(field, _)| field.eq_ignore_ascii_case(b"cookie"))
-        .flat_map(|(_, pairs)| pairs.split(|&byte| byte == b';'))
-        .find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
     use http::Method;
-    use mosn_core::{BodyLength, Scheme};
+    use mosn_core::{BodyLength, Headers, RequestHead, Scheme};
 
     use super::*;
     use crate::{ForwardPolicy, Retry, action::Cluster};

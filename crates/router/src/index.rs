@@ -13,14 +13,13 @@ use std::{
 use ahash::RandomState;
 use hashbrown::HashTable;
 use mosn_config::model::Name;
-use mosn_core::RequestHead;
 
 use self::{
     keys::{Keys, Place, wanted},
     prefixes::Prefixes,
     regexes::Regexes,
 };
-use crate::{Route, condition::Field, fold, route::PathRule};
+use crate::{Route, Subject, condition::Field, fold, route::PathRule};
 
 /// Where each route of a virtual host can be found. Every route is in exactly one place, under
 /// something that a request must have for the route to match; what else it asks for is checked
@@ -100,8 +99,13 @@ impl Index {
     }
 
     /// What a scan would find. `path` is the canonical one.
-    pub(crate) fn find<'r>(&self, routes: &'r [Route], path: &[u8], head: &RequestHead) -> Option<&'r Route> {
-        let mut search = Search { routes, head, path, best: routes.len() as u32 };
+    pub(crate) fn find<'r, S: Subject + ?Sized>(
+        &self,
+        routes: &'r [Route],
+        path: &[u8],
+        subject: &S,
+    ) -> Option<&'r Route> {
+        let mut search = Search { routes, subject, path, best: routes.len() as u32 };
         if !path.is_empty() {
             self.exact(&mut search);
             self.prefixes.find(&self.lists, &mut search);
@@ -116,7 +120,7 @@ impl Index {
         routes.get(search.best as usize)
     }
 
-    fn exact(&self, search: &mut Search<'_>) {
+    fn exact<S: Subject + ?Sized>(&self, search: &mut Search<'_, S>) {
         if self.exact.is_empty() {
             return;
         }
@@ -125,15 +129,20 @@ impl Index {
             fold::eq(search.path, path_text(&search.routes[first as usize]))
         });
         if let Some(list) = found {
-            search.first(&self.lists[list.range()], |route, _, head| route.conditions_hold(head));
+            search.first(&self.lists[list.range()], |route, _, subject| route.conditions_hold(subject));
         }
     }
 
-    fn header(&self, field: &Field, values: &HashTable<List>, search: &mut Search<'_>) {
-        let Some(value) = field.get(search.head) else { return };
-        let found = values.find(self.hasher.hash_one(value), |list| {
+    fn header<S: Subject + ?Sized>(
+        &self,
+        field: &Field,
+        values: &HashTable<List>,
+        search: &mut Search<'_, S>,
+    ) {
+        let Some(value) = field.get(search.subject) else { return };
+        let found = values.find(self.hasher.hash_one(&*value), |list| {
             let first = self.lists[list.start as usize];
-            wanted(&search.routes[first as usize], field).is_some_and(|wanted| wanted.as_bytes() == value)
+            wanted(&search.routes[first as usize], field).is_some_and(|wanted| wanted.as_bytes() == &*value)
         });
         if let Some(list) = found {
             search.first(&self.lists[list.range()], Route::matches);
@@ -142,19 +151,19 @@ impl Index {
 }
 
 /// A search and its best answer so far.
-struct Search<'a> {
+struct Search<'a, S: ?Sized> {
     routes: &'a [Route],
-    head: &'a RequestHead,
+    subject: &'a S,
     path: &'a [u8],
     /// What is found later must come before this.
     best: u32,
 }
 
-impl Search<'_> {
+impl<S: Subject + ?Sized> Search<'_, S> {
     /// The first of `ids`, which ascend, that `matches`, if it comes before the best.
-    fn first(&mut self, ids: &[u32], matches: impl Fn(&Route, &[u8], &RequestHead) -> bool) {
+    fn first(&mut self, ids: &[u32], matches: impl Fn(&Route, &[u8], &S) -> bool) {
         let before = ids.iter().take_while(|&&id| id < self.best);
-        let found = before.copied().find(|&id| matches(&self.routes[id as usize], self.path, self.head));
+        let found = before.copied().find(|&id| matches(&self.routes[id as usize], self.path, self.subject));
         self.best = found.unwrap_or(self.best);
     }
 }

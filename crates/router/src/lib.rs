@@ -24,6 +24,7 @@ mod rewrite;
 mod route;
 mod router;
 mod sieve;
+mod subject;
 mod timeouts;
 mod variables;
 
@@ -32,5 +33,6 @@ pub use error::{BuildError, Place, Problem};
 pub use redirect::Redirect;
 pub use route::{Route, VirtualHost};
 pub use router::{RouteMatch, Router};
+pub use subject::{Subject, WithVariables};
 pub use timeouts::{TimeoutOverrides, timeouts};
 pub use variables::{Message, NoVariables, Variables};

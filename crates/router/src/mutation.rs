@@ -2,6 +2,7 @@
 
 use mosn_config::model::{HeaderAddSpec, HeaderMutationsSpec, Name};
 use mosn_core::{Headers, RequestHead};
+use mosn_telemetry::Variable;
 
 use crate::{Message, Variables, authority, error::Problem};
 
@@ -29,7 +30,7 @@ struct Addition {
 #[derive(Debug)]
 enum Value {
     Literal(Name),
-    Variable(Name),
+    Variable(Box<Variable>),
 }
 
 /// Fields that frame a message or belong to a connection. Only the codecs write them.
@@ -44,29 +45,20 @@ const FRAMING: [&str; 7] = [
 ];
 
 impl Mutations {
-    /// `None` where nothing changes. `known` says which variables exist.
-    pub(crate) fn build(
-        spec: &HeaderMutationsSpec,
-        known: &dyn Fn(&str) -> bool,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Box<Self>> {
+    /// `None` where nothing changes.
+    pub(crate) fn build(spec: &HeaderMutationsSpec, problems: &mut Vec<Problem>) -> Option<Box<Self>> {
         let spec = spec.inner.as_ref()?;
         let mutations = Self {
-            request: Steps::build(&spec.request_add, &spec.request_remove, known, problems),
-            response: Steps::build(&spec.response_add, &spec.response_remove, known, problems),
+            request: Steps::build(&spec.request_add, &spec.request_remove, problems),
+            response: Steps::build(&spec.response_add, &spec.response_remove, problems),
         };
         Some(Box::new(mutations))
     }
 }
 
 impl Steps {
-    fn build(
-        add: &[HeaderAddSpec],
-        remove: &[Name],
-        known: &dyn Fn(&str) -> bool,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let add = add.iter().filter_map(|spec| match Addition::build(spec, known) {
+    fn build(add: &[HeaderAddSpec], remove: &[Name], problems: &mut Vec<Problem>) -> Self {
+        let add = add.iter().filter_map(|spec| match Addition::build(spec) {
             Ok(addition) => Some(addition),
             Err(problem) => {
                 problems.push(problem);
@@ -109,14 +101,14 @@ impl Steps {
 }
 
 impl Addition {
-    fn build(spec: &HeaderAddSpec, known: &dyn Fn(&str) -> bool) -> Result<Self, Problem> {
+    fn build(spec: &HeaderAddSpec) -> Result<Self, Problem> {
         if FRAMING.iter().any(|name| spec.name.eq_ignore_ascii_case(name)) {
             return Err(Problem::FramingHeader { name: spec.name.clone() });
         }
         let variable = spec.value.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));
-        let value = match variable {
-            Some(variable) if !variable.is_empty() && known(variable) => Value::Variable(variable.into()),
-            _ => Value::Literal(spec.value.clone()),
+        let value = match variable.and_then(Variable::parse) {
+            Some(variable) => Value::Variable(Box::new(variable)),
+            None => Value::Literal(spec.value.clone()),
         };
         let literal = match &value {
             Value::Literal(literal) => literal.as_bytes(),
@@ -168,8 +160,8 @@ impl Value {
     ) -> &'a [u8] {
         match self {
             Self::Literal(literal) => literal.as_bytes(),
-            Self::Variable(name) => {
-                if !variables.lookup(name, message, scratch) {
+            Self::Variable(variable) => {
+                if !variables.lookup(variable, message, scratch) {
                     scratch.clear();
                 }
                 scratch

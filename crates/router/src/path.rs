@@ -20,6 +20,14 @@ pub(crate) struct Canonical<'a> {
     pub(crate) had_dots: bool,
 }
 
+/// Path and query, the `?` in neither; without a query `None`.
+pub(crate) fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'?', path) {
+        Some(at) => (&path[..at], Some(&path[at + 1..])),
+        None => (path, None),
+    }
+}
+
 /// The canonical form of `raw`, a path without its query, kept in `buffer` where it differs.
 ///
 /// `%2F` becomes a slash like any other and is not told apart from one, as in Go MOSN. A `%`

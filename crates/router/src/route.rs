@@ -1,9 +1,8 @@
 use mosn_config::model::{FilterConfigs, Name};
-use mosn_core::RequestHead;
 use regex::bytes::Regex;
 
 use crate::{
-    Action,
+    Action, Subject,
     condition::Conditions,
     fold,
     index::Index,
@@ -65,22 +64,22 @@ impl VirtualHost {
     }
 
     /// The first route that takes the request; `path` is the canonical one.
-    pub(crate) fn find(&self, path: &[u8], head: &RequestHead) -> Option<&Route> {
+    pub(crate) fn find<S: Subject + ?Sized>(&self, path: &[u8], subject: &S) -> Option<&Route> {
         match &self.finder {
-            Finder::Index(index) => index.find(&self.routes, path, head),
+            Finder::Index(index) => index.find(&self.routes, path, subject),
             Finder::Sieve(sieve) => {
                 let ascii = path.is_ascii();
                 let candidates =
                     sieve.iter().zip(&self.routes).filter(|(mesh, _)| mesh.lets_through(path, ascii));
-                candidates.map(|(_, route)| route).find(|route| route.matches(path, head))
+                candidates.map(|(_, route)| route).find(|route| route.matches(path, subject))
             }
         }
     }
 
     /// The same, by asking all.
     #[cfg(test)]
-    pub(crate) fn find_linear(&self, path: &[u8], head: &RequestHead) -> Option<&Route> {
-        self.routes.iter().find(|route| route.matches(path, head))
+    pub(crate) fn find_linear<S: Subject + ?Sized>(&self, path: &[u8], subject: &S) -> Option<&Route> {
+        self.routes.iter().find(|route| route.matches(path, subject))
     }
 }
 
@@ -96,12 +95,12 @@ impl Finder {
 
 impl Route {
     /// `path` is the canonical one.
-    pub(crate) fn matches(&self, path: &[u8], head: &RequestHead) -> bool {
-        self.path.matches(path) && self.conditions_hold(head)
+    pub(crate) fn matches<S: Subject + ?Sized>(&self, path: &[u8], subject: &S) -> bool {
+        self.path.matches(path) && self.conditions_hold(subject)
     }
 
-    pub(crate) fn conditions_hold(&self, head: &RequestHead) -> bool {
-        self.conditions.as_ref().is_none_or(|conditions| conditions.hold(head))
+    pub(crate) fn conditions_hold<S: Subject + ?Sized>(&self, subject: &S) -> bool {
+        self.conditions.as_ref().is_none_or(|conditions| conditions.hold(subject))
     }
 }
 

@@ -2,7 +2,7 @@ use mosn_config::model::{Name, RouterSpec};
 use mosn_core::{Headers, RequestHead};
 
 use crate::{
-    BuildError, Route, Variables, VirtualHost, build,
+    BuildError, Route, Subject, Variables, VirtualHost, build,
     domains::Domains,
     mutation::Mutations,
     path::{self, Buffer},
@@ -29,14 +29,13 @@ pub struct RouteMatch<'a> {
 }
 
 impl Router {
-    /// Builds a router. `known_variable` says which variables exist: only those are looked up where
-    /// a header's value is `%name%`, and anything else stands for itself.
+    /// Builds a router.
     ///
     /// # Errors
     /// Every problem there is, each with its place. A router is never built in part: a rule that
     /// was left out could make another one take its requests.
-    pub fn build(spec: &RouterSpec, known_variable: impl Fn(&str) -> bool) -> Result<Self, Vec<BuildError>> {
-        build::router(spec, &known_variable)
+    pub fn build(spec: &RouterSpec) -> Result<Self, Vec<BuildError>> {
+        build::router(spec)
     }
 
     /// Its name.
@@ -53,11 +52,11 @@ impl Router {
 
     /// The route for a request; `None` is answered 404.
     #[must_use]
-    pub fn find<'a>(&'a self, head: &RequestHead) -> Option<RouteMatch<'a>> {
-        let virtual_host = &self.virtual_hosts[self.domains.find(&head.authority)? as usize];
+    pub fn find<'a, S: Subject + ?Sized>(&'a self, subject: &S) -> Option<RouteMatch<'a>> {
+        let virtual_host = &self.virtual_hosts[self.domains.find(subject.authority())? as usize];
         let mut buffer = Buffer::new();
-        let path = path::canonical(head.path_only(), &mut buffer).path;
-        let route = virtual_host.find(path, head)?;
+        let path = path::canonical(path::split(subject.path()).0, &mut buffer).path;
+        let route = virtual_host.find(path, subject)?;
         Some(RouteMatch { router: self, virtual_host, route })
     }
 }

@@ -1,8 +1,6 @@
 use std::time::Duration;
 
-use mosn_core::Headers;
-
-use crate::Forward;
+use crate::{Forward, Subject};
 
 /// What a request without any setting gets (MOSN's, not the 15 s of its documentation).
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,13 +25,13 @@ pub struct TimeoutOverrides {
 /// timeout of 0 is the default of 60 s, a negative one is no limit, and neither leaves room for a
 /// limit per try that is not below it.
 #[must_use]
-pub fn timeouts(
+pub fn timeouts<S: Subject + ?Sized>(
     forward: &Forward,
-    headers: &Headers,
+    subject: &S,
     overrides: TimeoutOverrides,
 ) -> (Option<Duration>, Option<Duration>) {
-    let global = overrides.global.or_else(|| integer(headers.get("x-mosn-global-timeout")));
-    let per_try = overrides.per_try.or_else(|| integer(headers.get("x-mosn-try-timeout")));
+    let global = overrides.global.or_else(|| integer(subject, "x-mosn-global-timeout"));
+    let per_try = overrides.per_try.or_else(|| integer(subject, "x-mosn-try-timeout"));
     let global = match global {
         None if forward.timeout == Duration::MAX => None,
         None => Some(forward.timeout),
@@ -54,12 +52,16 @@ fn millis(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs()).min(LONGEST)
 }
 
-fn integer(value: Option<&[u8]>) -> Option<i64> {
-    str::from_utf8(value?).ok()?.parse().ok()
+fn integer<S: Subject + ?Sized>(subject: &S, header: &str) -> Option<i64> {
+    str::from_utf8(&subject.header(header)?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::Method;
+    use mosn_core::{BodyLength, Headers, RequestHead, Scheme};
+
     use super::*;
     use crate::{ForwardPolicy, Retry, action::Cluster};
 
@@ -79,6 +81,19 @@ mod tests {
         }
     }
 
+    fn head(headers: Headers) -> RequestHead {
+        RequestHead {
+            method: Method::GET,
+            scheme: Scheme::Http,
+            authority: Bytes::new(),
+            path: Bytes::from_static(b"/"),
+            headers,
+            body: BodyLength::Empty,
+            upgrade: None,
+            expects_continue: false,
+        }
+    }
+
     fn of(forward: &Forward, global: &str, per_try: &str) -> (Option<u64>, Option<u64>) {
         let mut headers = Headers::default();
         for (name, value) in [("X-Mosn-Global-Timeout", global), ("x-mosn-try-timeout", per_try)] {
@@ -86,7 +101,7 @@ mod tests {
                 headers.set(name, value.as_bytes());
             }
         }
-        let (global, per_try) = timeouts(forward, &headers, TimeoutOverrides::default());
+        let (global, per_try) = timeouts(forward, &head(headers), TimeoutOverrides::default());
         let ms = |limit: Option<Duration>| limit.map(|limit| limit.as_millis() as u64);
         (ms(global), ms(per_try))
     }
@@ -115,7 +130,7 @@ mod tests {
         headers.set("x-mosn-global-timeout", b"200");
         let overrides = TimeoutOverrides { global: Some(500), per_try: Some(100) };
         assert_eq!(
-            timeouts(&forward(1000, None), &headers, overrides),
+            timeouts(&forward(1000, None), &head(headers), overrides),
             (Some(Duration::from_millis(500)), Some(Duration::from_millis(100)))
         );
     }

@@ -1,13 +1,14 @@
 use mosn_core::{Headers, RequestHead};
+use mosn_telemetry::Variable;
 
-/// The request's variables, by name. The proxy implements it over what it knows of the request.
+/// The request's variables. The proxy implements it over what it knows of the request.
 pub trait Variables {
-    /// Appends the value of the variable `name` to `out`; `false` if it has none. `message` is the
-    /// head that is being changed, as it is by now, for variables such as `request_header_x`.
-    fn lookup(&self, name: &str, message: Message<'_>, out: &mut Vec<u8>) -> bool;
+    /// Appends the variable's value to `out`; `false` if it has none. `message` is the head that is
+    /// being matched or changed, as it is by now, for variables such as `request_header_x`.
+    fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool;
 }
 
-/// The message that is being changed.
+/// The message that is being matched or changed.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     /// The request, on its way upstream.
@@ -21,7 +22,13 @@ pub enum Message<'a> {
 pub struct NoVariables;
 
 impl Variables for NoVariables {
-    fn lookup(&self, _: &str, _: Message<'_>, _: &mut Vec<u8>) -> bool {
+    fn lookup(&self, _: &Variable, _: Message<'_>, _: &mut Vec<u8>) -> bool {
         false
+    }
+}
+
+impl<V: Variables + ?Sized> Variables for &V {
+    fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
+        (**self).lookup(variable, message, out)
     }
 }

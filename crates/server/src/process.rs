@@ -18,7 +18,7 @@ use mosn_config::{
 use mosn_net::{BoundListener, ListenOn, SocketError, bind};
 use mosn_proxy::Routers;
 use mosn_router::{BuildError, Router};
-use mosn_telemetry::{AccessLogError, LogError, LogHandle, ProcessState, Registry, Variable};
+use mosn_telemetry::{AccessLogError, LogError, LogHandle, ProcessState, Registry};
 use mosn_upstream::{ClusterError, Clusters};
 use tokio::{sync::oneshot, task::JoinSet};
 
@@ -111,11 +111,6 @@ impl StartError {
 
 fn lines<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// Whether a variable of this name exists, for `%name%` header values.
-pub(crate) fn is_variable(name: &str) -> bool {
-    Variable::parse(name).is_some()
 }
 
 /// Runs the process from its configuration to its end; `ready` is called once traffic flows.
@@ -277,7 +272,7 @@ fn write_pid(server: &ServerSpec) -> Result<PathBuf, StartError> {
 fn build_routers(specs: &[mosn_config::model::RouterSpec]) -> Result<Vec<Router>, StartError> {
     let (mut routers, mut errors) = (Vec::with_capacity(specs.len()), Vec::new());
     for spec in specs {
-        match Router::build(spec, is_variable) {
+        match Router::build(spec) {
             Ok(router) => routers.push(router),
             Err(found) => errors.extend(found),
         }

@@ -281,9 +281,7 @@ impl Chain {
             RouterSource::Named(name) => {
                 RouterLookup::named(Arc::clone(name), Arc::clone(&local.shared.routers))
             }
-            RouterSource::Inline(router) => {
-                RouterLookup::inline(Router::build(router, crate::process::is_variable).ok()?)
-            }
+            RouterSource::Inline(router) => RouterLookup::inline(Router::build(router).ok()?),
         };
         let limits = Rc::new(proxy.http.clone());
         let settings = ProxySettings {

@@ -11,7 +11,7 @@ use mosn_config::model::{
 use mosn_core::{BodyLength, Frame, Headers, Protocol, RequestHead, ResponseHead, Scheme};
 use mosn_router::Router;
 use mosn_stream::Service;
-use mosn_telemetry::{DownstreamMetrics, LogHandle, Variable};
+use mosn_telemetry::{DownstreamMetrics, LogHandle};
 
 use super::{
     client::{Client, Got},
@@ -181,7 +181,7 @@ fn router_of(route: RouteSpec) -> Router {
         ..VirtualHostSpec::default()
     };
     let spec = RouterSpec { name: "r".into(), virtual_hosts: vec![host], ..RouterSpec::default() };
-    Router::build(&spec, |name| Variable::parse(name).is_some()).expect("a router")
+    Router::build(&spec).expect("a router")
 }
 
 /// A route that takes every request.

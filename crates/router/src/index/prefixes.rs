@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use mosn_config::model::Name;
 
 use super::{List, Search};
-use crate::Route;
+use crate::{Route, Subject};
 
 /// Routes by path prefix: a radix tree that leads to the longest prefix of a path, and from each
 /// prefix the way to the shorter ones.
@@ -109,13 +109,13 @@ impl Prefixes {
         Self { nodes: nodes.into(), steps: steps.into(), labels: labels.into(), ends: Box::default() }
     }
 
-    pub(super) fn find(&self, lists: &[u32], search: &mut Search<'_>) {
+    pub(super) fn find<S: Subject + ?Sized>(&self, lists: &[u32], search: &mut Search<'_, S>) {
         let Some(longest) = self.longest(search.path) else { return };
         search.best = search.best.min(longest.first);
         let mut next = longest.next_conditional;
         while let Some(index) = next {
             let end = &self.ends[index as usize];
-            search.first(&lists[end.conditional.range()], |route, _, head| route.conditions_hold(head));
+            search.first(&lists[end.conditional.range()], |route, _, subject| route.conditions_hold(subject));
             next = end.parent.and_then(|parent| self.ends[parent as usize].next_conditional);
         }
     }

@@ -7,7 +7,7 @@ use regex_automata::{
 };
 
 use super::Search;
-use crate::{Route, route::PathRule};
+use crate::{Route, Subject, route::PathRule};
 
 /// Routes by regular expression over the path.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Regexes {
         Self { groups: groups.collect() }
     }
 
-    pub(super) fn find(&self, search: &mut Search<'_>) {
+    pub(super) fn find<S: Subject + ?Sized>(&self, search: &mut Search<'_, S>) {
         for group in &self.groups {
             if group.ids[0] >= search.best {
                 return;
@@ -65,11 +65,11 @@ impl Regexes {
 }
 
 impl Group {
-    fn find(&self, set: &Regex, matched: &mut PatternSet, search: &mut Search<'_>) {
+    fn find<S: Subject + ?Sized>(&self, set: &Regex, matched: &mut PatternSet, search: &mut Search<'_, S>) {
         matched.clear();
         set.which_overlapping_matches(&Input::new(search.path), matched);
         for pattern in matched.iter() {
-            search.first(&[self.ids[pattern.as_usize()]], |route, _, head| route.conditions_hold(head));
+            search.first(&[self.ids[pattern.as_usize()]], |route, _, subject| route.conditions_hold(subject));
         }
     }
 }

@@ -6,9 +6,10 @@ use mosn_config::model::{
     RouteMatchSpec, RouteSpec, ValueMatchSpec, VirtualHostSpec, WeightedClusterSpec,
 };
 use mosn_core::{BodyLength, Scheme};
+use mosn_telemetry::Variable;
 
 use super::*;
-use crate::{Action, Forward, Message, NoVariables, Problem};
+use crate::{Action, Forward, Message, NoVariables, Problem, WithVariables};
 
 fn prefix(text: &str) -> PathMatchSpec {
     PathMatchSpec::Prefix(text.into())
@@ -46,7 +47,7 @@ fn table(virtual_hosts: Vec<VirtualHostSpec>) -> RouterSpec {
 }
 
 fn build(spec: &RouterSpec) -> Router {
-    Router::build(spec, |name| name.starts_with("request_header_")).unwrap()
+    Router::build(spec).unwrap()
 }
 
 fn get(authority: &'static str, path: &'static str) -> RequestHead {
@@ -73,17 +74,20 @@ fn forward_of<'a>(found: &RouteMatch<'a>) -> &'a Forward {
 /// The cluster that a request goes to.
 fn cluster(router: &Router, head: &RequestHead) -> Option<String> {
     let found = router.find(head)?;
-    Some(forward_of(&found).cluster(head, &NoVariables)?.name.to_string())
+    Some(forward_of(&found).cluster(head)?.name.to_string())
 }
 
-/// Knows the request's headers.
+/// Knows some of the request's headers.
 struct RequestHeaders;
 
 impl Variables for RequestHeaders {
-    fn lookup(&self, name: &str, message: Message<'_>, out: &mut Vec<u8>) -> bool {
-        let (Some(header), Message::Request(head)) = (name.strip_prefix("request_header_"), message) else {
-            return false;
-        };
+    fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
+        let Message::Request(head) = message else { return false };
+        let known = ["foo", "none", "to"];
+        let header = known
+            .into_iter()
+            .find(|name| Variable::parse(&format!("request_header_{name}")).as_ref() == Some(variable));
+        let Some(header) = header else { return false };
         head.headers.get(header).map(|value| out.extend_from_slice(value)).is_some()
     }
 }
@@ -245,9 +249,9 @@ fn a_variable_can_name_the_cluster() {
     )]));
     let mut head = get("h", "/");
     let forward = forward_of(&router.find(&head).unwrap());
-    assert!(forward.cluster(&head, &RequestHeaders).is_none());
+    assert!(forward.cluster(&WithVariables(&head, RequestHeaders)).is_none());
     head.headers.set("to", b"there");
-    assert_eq!(&**forward.cluster(&head, &RequestHeaders).unwrap().name, "there");
+    assert_eq!(&**forward.cluster(&WithVariables(&head, RequestHeaders)).unwrap().name, "there");
 }
 
 #[test]
@@ -267,7 +271,7 @@ fn a_weighted_clusters_labels_win_over_the_routes() {
     let forward = forward_of(&router.find(&head).unwrap());
     let mut seen = std::collections::BTreeMap::new();
     for _ in 0..200 {
-        let pick = forward.cluster(&head, &NoVariables).unwrap();
+        let pick = forward.cluster(&head).unwrap();
         seen.insert(pick.name.to_string(), pick.metadata.unwrap()["v"].to_string());
     }
     assert_eq!(seen, [("a".into(), "own".into()), ("b".into(), "route".into())].into());
@@ -303,7 +307,7 @@ fn every_problem_is_reported_with_its_place() {
         ),
     ]);
     spec.headers = request_adds(vec![add("transfer-encoding", "chunked", false), add("a b", "", true)]);
-    let errors = Router::build(&spec, |_| false).unwrap_err();
+    let errors = Router::build(&spec).unwrap_err();
     let places: Vec<_> = errors
         .iter()
         .map(|error| (error.place.virtual_host.as_ref().map(|host| host.0), error.place.route))
