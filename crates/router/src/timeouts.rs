@@ -91,6 +91,7 @@ mod tests {
             body: BodyLength::Empty,
             upgrade: None,
             expects_continue: false,
+            one_way: false,
         }
     }
 
