@@ -7,8 +7,6 @@ use std::fmt;
 pub(crate) enum Feature {
     Tls,
     Balancer(&'static str),
-    SubsetBalancing,
-    SlowStart,
     HealthCheck,
     StrictDns,
     StreamFilter(&'static str),
@@ -30,15 +28,7 @@ pub(crate) enum Feature {
 /// The one list of what is understood, but not built yet. A feature that is built leaves it.
 const NOT_BUILT: &[Feature] = &[
     Feature::Tls,
-    Feature::Balancer("LB_WEIGHTED_ROUNDROBIN"),
     Feature::Balancer("LB_ORIGINAL_DST"),
-    Feature::Balancer("LB_LEAST_REQUEST"),
-    Feature::Balancer("LB_MAGLEV"),
-    Feature::Balancer("LB_REQUEST_ROUNDROBIN"),
-    Feature::Balancer("LB_LEAST_CONNECTION"),
-    Feature::Balancer("LB_PEAK_EWMA"),
-    Feature::SubsetBalancing,
-    Feature::SlowStart,
     Feature::HealthCheck,
     Feature::StrictDns,
     Feature::StreamFilter("fault"),
@@ -93,8 +83,6 @@ impl fmt::Display for Feature {
         match self {
             Self::Tls => f.write_str("TLS"),
             Self::Balancer(name) => write!(f, "load balancer {name}"),
-            Self::SubsetBalancing => f.write_str("subset load balancing"),
-            Self::SlowStart => f.write_str("slow start"),
             Self::HealthCheck => f.write_str("health checks"),
             Self::StrictDns => f.write_str("STRICT_DNS clusters"),
             Self::StreamFilter(name) => write!(f, "stream filter {name}"),

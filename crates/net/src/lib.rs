@@ -11,4 +11,6 @@ mod socket;
 pub mod timer;
 
 pub use io::{Io, Meter, Transport};
-pub use socket::{BoundListener, ListenOn, SocketError, bind, connect_tcp, connect_unix};
+pub use socket::{
+    BoundListener, ConnectOptions, ListenOn, SocketError, bind, connect_any, connect_tcp, connect_unix,
+};

@@ -1,8 +1,11 @@
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
+    task::Poll,
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -115,17 +118,91 @@ fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// Connects to `address`; `mark` is the socket's `SO_MARK`, 0 = none.
+/// What a socket is given before it connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectOptions {
+    /// `SO_MARK`; 0 = none.
+    pub mark: u32,
+    /// The local address; `None` = the system's choice.
+    pub bind: Option<IpAddr>,
+}
+
+/// Connects to `address`.
 ///
 /// # Errors
 /// The socket's.
-pub async fn connect_tcp(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
+pub async fn connect_tcp(address: SocketAddr, options: ConnectOptions) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    if mark != 0 {
-        socket2::SockRef::from(&socket).set_mark(mark)?;
+    if options.mark != 0 {
+        socket2::SockRef::from(&socket).set_mark(options.mark)?;
+    }
+    if let Some(local) = options.bind {
+        socket.bind(SocketAddr::new(local, 0))?;
     }
     socket.connect(address).await
+}
+
+/// How long one address of a name has before the next is tried beside it (RFC 8305 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Connects to the first of a name's addresses that answers, the families in turn: whoever has a
+/// broken IPv6 is not kept waiting for it (RFC 8305).
+///
+/// # Errors
+/// That of the first address, if none answers; `NotFound` if there is none.
+pub async fn connect_any(addresses: &[SocketAddr], options: ConnectOptions) -> io::Result<TcpStream> {
+    let mut waiting = alternate(addresses).into_iter();
+    let Some(first) = waiting.next() else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    if addresses.len() == 1 {
+        return connect_tcp(first, options).await;
+    }
+    let mut running = vec![Box::pin(connect_tcp(first, options))];
+    let mut failed = None;
+    let mut next = Box::pin(tokio::time::sleep(NEXT_ADDRESS));
+    poll_fn(|cx| {
+        loop {
+            let mut at = 0;
+            while at < running.len() {
+                match running[at].as_mut().poll(cx) {
+                    Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                    Poll::Ready(Err(error)) => {
+                        failed.get_or_insert(error);
+                        drop(running.swap_remove(at));
+                    }
+                    Poll::Pending => at += 1,
+                }
+            }
+            if !running.is_empty() && next.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match waiting.next() {
+                Some(address) => running.push(Box::pin(connect_tcp(address, options))),
+                None if running.is_empty() => {
+                    return Poll::Ready(Err(failed.take().unwrap_or_else(|| io::ErrorKind::NotFound.into())));
+                }
+                None => return Poll::Pending,
+            }
+            next.as_mut().reset(tokio::time::Instant::now() + NEXT_ADDRESS);
+        }
+    })
+    .await
+}
+
+/// Addresses of the two families in turn, beginning with the first one's.
+fn alternate(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut one, mut other): (Vec<_>, Vec<_>) =
+        addresses.iter().copied().partition(|address| address.is_ipv4() == first_is_v4);
+    let (mut one, mut other) = (one.drain(..), other.drain(..));
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(one.next());
+        mixed.extend(other.next());
+    }
+    mixed
 }
 
 /// Connects to a unix socket; `@name` is abstract.
@@ -141,5 +218,41 @@ pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
             UnixStream::from_std(stream)
         }
         None => UnixStream::connect(path).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn the_families_of_a_name_take_turns() {
+        let given = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let expected = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(alternate(&given), expected);
+        assert!(alternate(&[]).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_keep_the_next_one_waiting() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let open = listener.local_addr().expect("an address");
+        let refusing = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let closed = refusing.local_addr().expect("an address");
+        drop(refusing);
+        let start = std::time::Instant::now();
+        let stream =
+            connect_any(&[closed, closed, open], ConnectOptions::default()).await.expect("one is open");
+        assert_eq!(stream.peer_addr().expect("a peer"), open);
+        assert!(start.elapsed() < NEXT_ADDRESS);
+        let error =
+            connect_any(&[closed, closed], ConnectOptions::default()).await.expect_err("none is open");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let none = connect_any(&[], ConnectOptions::default()).await.expect_err("there is none");
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -19,7 +19,9 @@ use std::{
 use ahash::RandomState;
 use mosn_config::model::Name;
 use mosn_core::{Failure, Frame, Protocol, RequestHead, Reset};
-use mosn_net::{Io, Meter, Transport, clock, connect_tcp, connect_unix, timer::Timer};
+use mosn_net::{
+    ConnectOptions, Io, Meter, Transport, clock, connect_any, connect_tcp, connect_unix, timer::Timer,
+};
 use mosn_telemetry::{Registry, UpstreamMetrics};
 use mosn_upstream::{
     ChooseContext, Cluster, ClusterMap, Clusters, ConnectionToken, Host, HostAddress, HostId, RequestToken,
@@ -34,6 +36,14 @@ use crate::{
 
 /// How long a resolved name is used (upstream reference 2).
 const RESOLVED: Duration = Duration::from_secs(15);
+/// How much longer it is used when it cannot be resolved again.
+const RESOLVED_BEFORE: Duration = Duration::from_millis(7500);
+
+/// From so many failed connects in a row on, a host is left alone for a while: 10 ms at first, twice
+/// as long after each further one, up to 640 ms.
+const PATIENCE: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const DOUBLINGS: u32 = 6;
 
 /// Ids of upstream connections, in the whole process.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -44,6 +54,38 @@ pub struct Pools {
     clusters: Clusters,
     registry: Registry,
     known: RefCell<Known>,
+    shared: RefCell<HashMap<Sharing, Shared, RandomState>>,
+}
+
+/// What clusters must have in common to share connections to a host (`cluster_pool_enable` off).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sharing {
+    address: Name,
+    tls_disable: bool,
+    settings: ConnectionSettings,
+}
+
+/// Connections of several clusters, as long as one of them uses them.
+type Shared = (Weak<Http1Pool>, Weak<Http2Pool>);
+
+/// What a cluster asks of its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ConnectionSettings {
+    options: ConnectOptions,
+    max_requests: Option<u32>,
+    max_age: Option<Duration>,
+    idle_timeout: Option<Duration>,
+}
+
+impl ConnectionSettings {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            options: ConnectOptions { mark: cluster.mark, bind: cluster.bind_address },
+            max_requests: cluster.max_requests_per_connection,
+            max_age: cluster.max_connection_duration,
+            idle_timeout: cluster.idle_timeout,
+        }
+    }
 }
 
 /// The clusters that this worker has used, and the state of all clusters it last looked at.
@@ -70,13 +112,30 @@ pub struct HostPool {
     metrics: Arc<UpstreamMetrics>,
     cluster_metrics: Arc<UpstreamMetrics>,
     http1: Rc<Http1Pool>,
-    http2: Http2Pool,
+    http2: Rc<Http2Pool>,
     /// A connection that others may share is being opened: they wait for it.
     opening: Cell<bool>,
     opened: Notify,
     /// How the last such opening failed, for those who waited for it.
     failure: Cell<Option<Failure>>,
-    resolved: Cell<Option<(Instant, SocketAddr)>>,
+    resolved: RefCell<Option<Resolved>>,
+    pause: Cell<Option<Pause>>,
+}
+
+/// The addresses of a host's name.
+#[derive(Debug)]
+struct Resolved {
+    until: Instant,
+    addresses: Rc<[SocketAddr]>,
+    /// Somebody asks anew.
+    renewing: bool,
+}
+
+/// Connects to a host have failed.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    failures: u32,
+    until: Instant,
 }
 
 /// A stream to a host.
@@ -131,6 +190,7 @@ impl Pools {
             clusters,
             registry,
             known: RefCell::new(Known { map, version: 0, clusters: HashMap::default() }),
+            shared: RefCell::default(),
         }
     }
 
@@ -155,11 +215,19 @@ impl Pools {
         };
         let local = match known.clusters.get(name) {
             Some((_, local)) if Arc::ptr_eq(&local.cluster, cluster) => Rc::clone(local),
-            Some((_, local)) => Rc::new(LocalCluster {
-                cluster: Arc::clone(cluster),
-                metrics: Arc::clone(&local.metrics),
-                hosts: Rc::clone(&local.hosts),
-            }),
+            Some((_, local)) => {
+                if ConnectionSettings::of(&local.cluster) != ConnectionSettings::of(cluster)
+                    || local.cluster.shares_connections() != cluster.shares_connections()
+                {
+                    // What is in flight goes on; nothing new uses these connections.
+                    local.hosts.borrow_mut().clear();
+                }
+                Rc::new(LocalCluster {
+                    cluster: Arc::clone(cluster),
+                    metrics: Arc::clone(&local.metrics),
+                    hosts: Rc::clone(&local.hosts),
+                })
+            }
             None => Rc::new(LocalCluster {
                 cluster: Arc::clone(cluster),
                 metrics: self.registry.upstream_cluster(name),
@@ -201,12 +269,16 @@ impl Pools {
         if let Some(stream) = there {
             return Open::Done(Ok((UpstreamStream { stream, _request: request }, pool)));
         }
+        let Ok(pending) = cluster.cluster.try_acquire_pending() else {
+            return Open::Done(Err(OpenError { why: Failure::Overflow, host: Some(pool) }));
+        };
         let cluster = Arc::clone(&cluster.cluster);
         Open::Connecting(Box::pin(async move {
             let opened = match protocol {
                 Protocol::Http1 => pool.http1_stream(&cluster).await.map(Kind::Http1),
                 Protocol::Http2 => pool.http2_stream(&cluster).await.map(Kind::Http2),
             };
+            drop(pending);
             match opened {
                 Ok(stream) => Ok((UpstreamStream { stream, _request: request }, pool)),
                 Err(why) => Err(OpenError { why, host: Some(pool) }),
@@ -221,21 +293,47 @@ impl Pools {
         {
             return Rc::clone(pool);
         }
+        let (http1, http2) = match hosts.get(&host.id) {
+            Some(before) => (Rc::clone(&before.http1), Rc::clone(&before.http2)),
+            None => self.connections(&cluster.cluster, host),
+        };
         let pool = Rc::new(HostPool {
             host: Arc::clone(host),
             metrics: self.registry.upstream_host(&cluster.cluster.name, &host.address_text),
             cluster_metrics: Arc::clone(&cluster.metrics),
-            http1: Rc::default(),
-            http2: Http2Pool::default(),
+            http1,
+            http2,
             opening: Cell::new(false),
             opened: Notify::new(),
             failure: Cell::new(None),
-            resolved: Cell::new(None),
+            resolved: RefCell::default(),
+            pause: Cell::new(None),
         });
-        pool.http1.set_max_requests(cluster.cluster.max_requests_per_connection);
-        pool.http2.set_max_requests(cluster.cluster.max_requests_per_connection);
         hosts.insert(host.id, Rc::clone(&pool));
         pool
+    }
+
+    /// The connections that a cluster has to a host, or is to have: its own, or those of clusters
+    /// like it.
+    fn connections(&self, cluster: &Cluster, host: &Host) -> (Rc<Http1Pool>, Rc<Http2Pool>) {
+        let settings = ConnectionSettings::of(cluster);
+        let (http1, http2) = (Rc::<Http1Pool>::default(), Rc::<Http2Pool>::default());
+        http1.set_max_requests(settings.max_requests);
+        http2.set_max_requests(settings.max_requests);
+        http1.set_max_age(settings.max_age);
+        http2.set_max_age(settings.max_age);
+        if cluster.shares_connections() {
+            let address = Arc::clone(&host.address_text);
+            let sharing = Sharing { address, tls_disable: host.tls_disable, settings };
+            let mut shared = self.shared.borrow_mut();
+            if let Some((one, two)) = shared.get(&sharing)
+                && let (Some(one), Some(two)) = (one.upgrade(), two.upgrade())
+            {
+                return (one, two);
+            }
+            shared.insert(sharing, (Rc::downgrade(&http1), Rc::downgrade(&http2)));
+        }
+        (http1, http2)
     }
 
     /// Closes connections that have idled too long, were closed by their peers, or lead to hosts and
@@ -255,6 +353,7 @@ impl Pools {
             });
             cluster.is_some()
         });
+        self.shared.borrow_mut().retain(|_, (http1, _)| http1.strong_count() > 0);
     }
 }
 
@@ -322,8 +421,12 @@ impl HostPool {
     }
 
     async fn connect(self: &Rc<Self>, cluster: &Cluster) -> Result<Io, Failure> {
+        if self.pause.get().is_some_and(|pause| clock::now() < pause.until) {
+            return Err(Failure::ConnectFailed);
+        }
         let mut timer = Timer::after(cluster.connect_timeout);
-        let mut connect = pin!(self.dial(cluster.mark));
+        let options = ConnectOptions { mark: cluster.mark, bind: cluster.bind_address };
+        let mut connect = pin!(self.dial(options));
         let connected = poll_fn(|cx| match connect.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(done.map_err(|error| {
                 tracing::warn!(
@@ -339,6 +442,7 @@ impl HostPool {
         .await;
         match connected {
             Ok(transport) => {
+                self.pause.set(None);
                 for metrics in [&self.metrics, &self.cluster_metrics] {
                     metrics.connection_total.inc();
                     metrics.connection_active.inc();
@@ -350,26 +454,55 @@ impl HostPool {
                 for metrics in [&self.metrics, &self.cluster_metrics] {
                     metrics.connection_con_fail.inc();
                 }
+                self.pause.set(Some(Pause::after(self.pause.get())));
                 Err(why)
             }
         }
     }
 
-    async fn dial(&self, mark: u32) -> io::Result<Transport> {
+    async fn dial(self: &Rc<Self>, options: ConnectOptions) -> io::Result<Transport> {
         match &self.host.address {
-            HostAddress::Ip(address) => connect_tcp(*address, mark).await.map(Transport::Tcp),
+            HostAddress::Ip(address) => connect_tcp(*address, options).await.map(Transport::Tcp),
             HostAddress::Unix(path) => connect_unix(path).await.map(Transport::Unix),
             HostAddress::Name { host, port } => {
-                let address = match self.resolved.get() {
-                    Some((at, address)) if clock::now().duration_since(at) < RESOLVED => address,
-                    _ => {
-                        let mut addresses = tokio::net::lookup_host((&**host, *port)).await?;
-                        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
-                        self.resolved.set(Some((clock::now(), address)));
-                        address
-                    }
-                };
-                connect_tcp(address, mark).await.map(Transport::Tcp)
+                let addresses = self.addresses(host, *port).await?;
+                connect_any(&addresses, options).await.map(Transport::Tcp)
+            }
+        }
+    }
+
+    /// The addresses of a name. Those that are out of date are used once more while somebody asks
+    /// anew: a slow or broken resolver must not hold up requests to a host that is known.
+    async fn addresses(self: &Rc<Self>, name: &Name, port: u16) -> io::Result<Rc<[SocketAddr]>> {
+        if let Some(resolved) = &mut *self.resolved.borrow_mut() {
+            if clock::now() >= resolved.until && !std::mem::replace(&mut resolved.renewing, true) {
+                let (pool, name) = (Rc::clone(self), Arc::clone(name));
+                // An error leaves what there is.
+                tokio::task::spawn_local(async move { pool.resolve(&name, port).await.ok() });
+            }
+            return Ok(Rc::clone(&resolved.addresses));
+        }
+        self.resolve(name, port).await
+    }
+
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Rc<[SocketAddr]>> {
+        let found = tokio::net::lookup_host((name, port)).await.map(Iterator::collect::<Vec<_>>);
+        let mut resolved = self.resolved.borrow_mut();
+        match found
+            .and_then(|found| if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) })
+        {
+            Ok(found) => {
+                let addresses: Rc<[SocketAddr]> = found.into();
+                let until = clock::now() + RESOLVED;
+                *resolved = Some(Resolved { until, addresses: Rc::clone(&addresses), renewing: false });
+                Ok(addresses)
+            }
+            Err(error) => {
+                if let Some(resolved) = &mut *resolved {
+                    resolved.until = clock::now() + RESOLVED_BEFORE;
+                    resolved.renewing = false;
+                }
+                Err(error)
             }
         }
     }
@@ -380,6 +513,18 @@ impl HostPool {
             remote: Cell::new(false),
             _token: token,
         })
+    }
+}
+
+impl Pause {
+    /// After another failure.
+    fn after(before: Option<Self>) -> Self {
+        let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+        let pause = match failures.checked_sub(PATIENCE) {
+            Some(more) => FIRST_PAUSE * 2_u32.pow(more.min(DOUBLINGS)),
+            None => Duration::ZERO,
+        };
+        Self { failures, until: clock::now() + pause }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -31,8 +32,12 @@ pub struct Cluster {
     pub breakers: Breakers,
     /// Requests after which an upstream connection is replaced; `None` = no limit.
     pub max_requests_per_connection: Option<u32>,
+    /// Age at which an upstream connection is replaced; `None` = no limit.
+    pub max_connection_duration: Option<Duration>,
     /// `SO_MARK` of upstream sockets; 0 = none.
     pub mark: u32,
+    /// The address that upstream sockets are bound to; `None` = the system's choice.
+    pub bind_address: Option<IpAddr>,
     /// Whether it has connection pools of its own where another cluster has the same host.
     pub own_pools: bool,
     /// Without its hosts: what a change of hosts builds on.
@@ -113,7 +118,9 @@ impl Cluster {
             idle_timeout: spec.idle_timeout,
             breakers: spec.breakers,
             max_requests_per_connection: spec.max_requests_per_connection,
+            max_connection_duration: spec.max_connection_duration,
             mark: spec.mark,
+            bind_address: spec.bind_address,
             own_pools: spec.own_pools,
             subsets: Subsets::new(&spec, &localities, &hosts, subset_fallbacks.clone()).map(Box::new),
             hosts: Priorities::new(&spec, &localities, hosts),
@@ -276,6 +283,15 @@ impl Cluster {
     pub fn try_acquire_connection(&self, host: &Arc<Host>) -> Result<ConnectionToken, Overflow> {
         let counted = self.spec.balancer == BalancerKind::LeastConnection;
         breakers::connection(host, self.breakers.max_connections, counted)
+    }
+
+    /// Whether its connections may also serve other clusters that ask the same of them. Not where
+    /// they are counted for this cluster.
+    #[must_use]
+    pub fn shares_connections(&self) -> bool {
+        !self.own_pools
+            && self.breakers.max_connections == 0
+            && self.spec.balancer != BalancerKind::LeastConnection
     }
 
     /// Requests, waiting requests and retries in flight, each counted only while it is limited.

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::Name;
 
@@ -19,8 +19,12 @@ pub struct ClusterSpec {
     pub breakers: Breakers,
     /// Requests after which an upstream connection is replaced; `None` = no limit.
     pub max_requests_per_connection: Option<u32>,
+    /// Age at which an upstream connection is replaced; `None` = no limit.
+    pub max_connection_duration: Option<Duration>,
     /// `SO_MARK` of upstream sockets; 0 = none.
     pub mark: u32,
+    /// The address that upstream sockets are bound to; `None` = the system's choice.
+    pub bind_address: Option<IpAddr>,
     /// Whether this cluster has connection pools of its own where another has the same host.
     pub own_pools: bool,
     /// Hosts by locality, most preferred priority first. MOSN's JSON has one locality.
@@ -44,7 +48,9 @@ impl Default for ClusterSpec {
             idle_timeout: None,
             breakers: Breakers::default(),
             max_requests_per_connection: None,
+            max_connection_duration: None,
             mark: 0,
+            bind_address: None,
             own_pools: false,
             localities: Vec::new(),
             balancing: BalancingSpec::default(),

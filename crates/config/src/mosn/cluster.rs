@@ -38,11 +38,11 @@ pub struct Cluster {
     #[serde(skip_serializing_if = "unset")]
     pub sub_type: Option<NoEffect>,
     /// `LB_ROUNDROBIN`, `LB_RANDOM`, `LB_WEIGHTED_ROUNDROBIN`, `LB_ORIGINAL_DST`, `LB_LEAST_REQUEST`,
-    /// `LB_MAGLEV`, `LB_REQUEST_ROUNDROBIN`, `LB_LEAST_CONNECTION` or `LB_PEAK_EWMA`. Default, and for
-    /// anything else: `LB_ROUNDROBIN`.
+    /// `LB_MAGLEV`, `LB_REQUEST_ROUNDROBIN`, `LB_LEAST_CONNECTION`, `LB_PEAK_EWMA`, or, not in MOSN,
+    /// `LB_WEIGHTED_RANDOM` or `LB_RING_HASH`. Default, and for anything else: `LB_ROUNDROBIN`.
     #[serde(skip_serializing_if = "unset")]
     pub lb_type: String,
-    /// Read and written, never enforced, as in MOSN. Default 1024.
+    /// Requests after which an upstream connection is replaced. Default 1024, which is no limit.
     #[serde(skip_serializing_if = "unset")]
     pub max_request_per_conn: u32,
     /// Read and written; buffers here size themselves. Default 16384.
@@ -51,6 +51,14 @@ pub struct Cluster {
     /// `SO_MARK` of upstream sockets. Default 0: none.
     #[serde(skip_serializing_if = "unset")]
     pub mark: u32,
+    /// Age at which an upstream connection is replaced, once its requests are done. Not a key of MOSN.
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_connection_duration: Option<GoDuration>,
+    /// The IP address that upstream sockets are bound to. Not a key of MOSN. Default: the system's
+    /// choice.
+    #[serde(skip_serializing_if = "unset")]
+    pub bind_address: String,
     /// Limits; only the first counts.
     #[serde(serialize_with = "null_if_empty")]
     pub circuit_breakers: Vec<CircuitBreakers>,

@@ -9,7 +9,7 @@ use crate::mosn::{Cluster, EwmaConfig, LbSubsetConfig, SlowStart};
 use crate::problem::Severity;
 
 /// The load balancers by name; any other name is round robin, as in MOSN.
-const BALANCERS: [(&str, BalancerKind); 9] = [
+const BALANCERS: [(&str, BalancerKind); 11] = [
     ("LB_RANDOM", BalancerKind::Random),
     ("LB_ROUNDROBIN", BalancerKind::RoundRobin),
     ("LB_WEIGHTED_ROUNDROBIN", BalancerKind::WeightedRoundRobin),
@@ -20,6 +20,9 @@ const BALANCERS: [(&str, BalancerKind); 9] = [
     ("LB_REQUEST_ROUNDROBIN", BalancerKind::RequestRoundRobin),
     ("LB_LEAST_CONNECTION", BalancerKind::LeastConnection),
     ("LB_PEAK_EWMA", BalancerKind::PeakEwma),
+    // Not in MOSN's JSON.
+    ("LB_WEIGHTED_RANDOM", BalancerKind::WeightedRandom),
+    ("LB_RING_HASH", BalancerKind::RingHash),
 ];
 
 pub(super) fn kind(at: &At<'_>, name: &str) -> BalancerKind {
@@ -106,7 +109,6 @@ fn slow_start(at: &At<'_>, given: &SlowStart) -> Option<SlowStartSpec> {
         at.key("mode").unknown(Severity::Warning, message, &given.mode, ["duration"]);
         return None;
     }
-    at.needs(Feature::SlowStart);
     let window = given
         .slow_start_duration
         .and_then(|window| positive(&at.key("slow_start_duration"), window))
@@ -126,7 +128,6 @@ fn subset(at: &At<'_>, given: &LbSubsetConfig, names: &mut Names) -> Option<Box<
     if given.subset_selectors.is_empty() {
         return None;
     }
-    at.needs(Feature::SubsetBalancing);
     let mut selectors = Vec::with_capacity(given.subset_selectors.len());
     for (index, keys) in given.subset_selectors.iter().enumerate() {
         if keys.is_empty() {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::health::health;
@@ -53,15 +54,34 @@ pub(crate) fn cluster(
             max_requests: limits.max_requests,
             max_retries: limits.max_retries,
         }),
-        // MOSN reads `max_request_per_conn`, but never enforces it.
-        max_requests_per_connection: None,
+        max_requests_per_connection: max_requests(cluster.max_request_per_conn),
+        max_connection_duration: cluster
+            .max_connection_duration
+            .and_then(|longest| positive(&at.key("max_connection_duration"), longest)),
         mark: cluster.mark,
+        bind_address: bind_address(&at.key("bind_address"), &cluster.bind_address),
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
         balancing: balancing::balancing(at, cluster, shared.ewma_alpha, names),
         health: health(&at.key("health_check"), &cluster.health_check, names),
         retry_budget: None,
     })
+}
+
+/// MOSN never enforces it, and shows and writes 1024 where nothing is configured.
+fn max_requests(given: u32) -> Option<u32> {
+    (given != 0 && given != 1024).then_some(given)
+}
+
+fn bind_address(at: &At<'_>, given: &str) -> Option<IpAddr> {
+    if given.is_empty() {
+        return None;
+    }
+    let address = given.parse().ok();
+    if address.is_none() {
+        at.error(format!("expected an IP address, found {given:?}"));
+    }
+    address
 }
 
 fn needs(at: &At<'_>, cluster: &Cluster, shared: &Shared<'_>) {

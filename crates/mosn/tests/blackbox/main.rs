@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod back_pressure;
+mod balancing;
 mod checks;
 mod examples;
 mod failures;

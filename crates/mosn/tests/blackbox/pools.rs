@@ -1,6 +1,10 @@
 //! Upstream connections: how many there are, and whose.
 
-use mosn_tests::{Config, Http2Origin, Listener, Origin, Reply, Request, admin, echo_http2, to, until};
+use std::{io::Read as _, net::TcpListener};
+
+use mosn_tests::{
+    BlackHole, Config, Http2Origin, Listener, Origin, Refusing, Reply, Request, admin, echo_http2, to, until,
+};
 use serde_json::json;
 
 use crate::{fixture::forwarding, start};
@@ -115,4 +119,93 @@ fn an_upstream_connection_that_idles_too_long_is_closed() {
     });
     assert_eq!(mosn.ask("in", &Request::get("/")).status, 200);
     assert_eq!(origin.log().connections(), 2);
+}
+
+/// A listener that sends everything to a cluster with these keys.
+fn with(host: &str, more: &serde_json::Value) -> Config {
+    let listener = Listener::new("in", "Http1").routes([to("/", "up", &json!({}))]);
+    Config::new().listener(listener).cluster_with("up", &[host], more).top("admin", admin())
+}
+
+#[test]
+fn a_connection_is_replaced_after_as_many_requests_as_allowed() {
+    let origin = Origin::saying("ok");
+    let mosn = start(&with(&origin.address(), &json!({ "max_request_per_conn": 2 })));
+    let mut client = mosn.client("in");
+    for _ in 0..6 {
+        assert_eq!(client.ask(&Request::get("/")).status, 200);
+    }
+    assert_eq!(origin.log().connections(), 3);
+}
+
+#[test]
+fn a_connection_is_replaced_when_it_is_old() {
+    let origin = Origin::saying("ok");
+    let mosn = start(&with(&origin.address(), &json!({ "max_connection_duration": "50ms" })));
+    let mut client = mosn.client("in");
+    until("another connection", || {
+        assert_eq!(client.ask(&Request::get("/")).status, 200);
+        (origin.log().connections() > 2).then_some(())
+    });
+}
+
+#[test]
+fn clusters_that_ask_the_same_of_a_host_share_its_connections_unless_told_otherwise() {
+    for (more, expected) in [
+        (json!({}), 1),
+        (json!({ "cluster_pool_enable": true }), 2),
+        (json!({ "idle_timeout": "5m" }), 2),
+        (json!({ "circuit_breakers": [{ "max_connections": 9 }] }), 2),
+    ] {
+        let origin = Origin::saying("ok");
+        let listener =
+            Listener::new("in", "Http1").routes([to("/a", "a", &json!({})), to("/b", "b", &json!({}))]);
+        let config = Config::new().listener(listener).cluster("a", &[&origin.address()]).cluster_with(
+            "b",
+            &[&origin.address()],
+            &more,
+        );
+        let mosn = start(&config);
+        let mut client = mosn.client("in");
+        for path in ["/a", "/b", "/a", "/b"] {
+            assert_eq!(client.ask(&Request::get(path)).status, 200);
+        }
+        assert_eq!(origin.log().connections(), expected, "{more}");
+    }
+}
+
+#[test]
+fn no_more_requests_wait_for_a_connection_than_allowed() {
+    let hole = BlackHole::new();
+    let more = json!({ "circuit_breakers": [{ "max_pending_requests": 1 }], "connect_timeout": "60s" });
+    let mosn = start(&with(&hole.address(), &more));
+    let mut waiting = mosn.wire("in");
+    waiting.request(&Request::get("/")).unwrap();
+    mosn.metric_is("downstream.proxy.global", "request_active", 1);
+    until("the second to be refused", || (mosn.ask("in", &Request::get("/")).status == 503).then_some(()));
+    mosn.metric_is("upstream.cluster.up", "request_pending_overflow", 1);
+}
+
+#[test]
+fn upstream_sockets_are_bound_where_they_are_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mosn = start(&with(&address, &json!({ "bind_address": "127.0.0.9" })));
+    let mut wire = mosn.wire("in");
+    wire.request(&Request::get("/")).unwrap();
+    let (mut stream, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip().to_string(), "127.0.0.9");
+    assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+}
+
+#[test]
+fn a_host_that_refuses_connections_is_left_alone_for_a_while() {
+    let refusing = Refusing::new();
+    let mosn = start(&with(&refusing.address(), &json!({})));
+    let mut client = mosn.client("in");
+    for _ in 0..100 {
+        assert_eq!(client.ask(&Request::get("/")).status, 502);
+    }
+    let tried = mosn.metric("upstream.cluster.up", "connection_con_fail").unwrap();
+    assert!((3..100).contains(&tried), "{tried}");
 }

@@ -26,6 +26,7 @@ pub struct ClientConnection {
     wire: Wire,
     id: u64,
     requests: u32,
+    opened: Instant,
     idle_since: Instant,
     /// Taken when the connection closes: its owner counts it.
     held: Box<dyn Held>,
@@ -35,7 +36,8 @@ impl ClientConnection {
     /// An open connection; `held` is dropped when it closes.
     #[must_use]
     pub fn new(io: Io, id: u64, held: Box<dyn Held>) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), id, requests: 0, idle_since: clock::now(), held })
+        let now = clock::now();
+        Box::new(Self { wire: Wire::new(io), id, requests: 0, opened: now, idle_since: now, held })
     }
 }
 
@@ -45,12 +47,22 @@ pub struct Http1Pool {
     #[allow(clippy::vec_box, reason = "a connection moves between the pool and its streams, as a pointer")]
     idle: RefCell<Vec<Box<ClientConnection>>>,
     max_requests: Cell<Option<u32>>,
+    max_age: Cell<Option<Duration>>,
 }
 
 impl Http1Pool {
     /// Sets after how many requests a connection is replaced.
     pub fn set_max_requests(&self, max: Option<u32>) {
         self.max_requests.set(max);
+    }
+
+    /// Sets at which age a connection is replaced.
+    pub fn set_max_age(&self, max: Option<Duration>) {
+        self.max_age.set(max);
+    }
+
+    fn is_old(&self, connection: &ClientConnection, now: Instant) -> bool {
+        self.max_age.get().is_some_and(|max| now.duration_since(connection.opened) >= max)
     }
 
     /// Takes an idle connection that still seems to be open.
@@ -76,7 +88,7 @@ impl Http1Pool {
             if ended {
                 connection.held.ended_by_peer();
             }
-            !expired && !ended
+            !expired && !ended && !self.is_old(connection, now)
         });
     }
 
@@ -95,7 +107,11 @@ impl Http1Pool {
         if self.max_requests.get().is_some_and(|max| connection.requests >= max) {
             return;
         }
-        connection.idle_since = clock::now();
+        let now = clock::now();
+        if self.is_old(&connection, now) {
+            return;
+        }
+        connection.idle_since = now;
         self.idle.borrow_mut().push(connection);
     }
 }

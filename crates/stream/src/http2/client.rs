@@ -43,6 +43,7 @@ pub struct Http2Connection {
     id: u64,
     state: Rc<ConnectionState>,
     requests: Cell<u32>,
+    opened: Instant,
     settings: RefCell<Settings>,
 }
 
@@ -107,7 +108,8 @@ impl Http2Connection {
             }
             driven.closed.set(true);
         });
-        Ok(Rc::new(Self { send: RefCell::new(send), id, state, requests: Cell::new(0), settings }))
+        let (send, requests, opened) = (RefCell::new(send), Cell::new(0), clock::now());
+        Ok(Rc::new(Self { send, id, state, requests, opened, settings }))
     }
 
     /// Ready when it is known whether the peer takes extended CONNECT.
@@ -144,12 +146,22 @@ impl Http2Connection {
 pub struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     max_requests: Cell<Option<u32>>,
+    max_age: Cell<Option<Duration>>,
 }
 
 impl Http2Pool {
     /// Sets after how many requests a connection is replaced.
     pub fn set_max_requests(&self, max: Option<u32>) {
         self.max_requests.set(max);
+    }
+
+    /// Sets at which age a connection is replaced; its streams go on.
+    pub fn set_max_age(&self, max: Option<Duration>) {
+        self.max_age.set(max);
+    }
+
+    fn is_old(&self, connection: &Http2Connection) -> bool {
+        self.max_age.get().is_some_and(|max| clock::now().duration_since(connection.opened) >= max)
     }
 
     /// A connection that has room for another stream.
@@ -161,6 +173,7 @@ impl Http2Pool {
         connections.retain(|connection| {
             !connection.state.closed.get()
                 && max.is_none_or(|max| connection.requests.get() < max)
+                && !self.is_old(connection)
                 && connection.is_open()
         });
         connections.iter().find(|connection| connection.has_room()).cloned()
@@ -178,7 +191,7 @@ impl Http2Pool {
             let state = &connection.state;
             let expired = state.streams.get() == 0
                 && timeout.is_some_and(|timeout| now.duration_since(state.idle_since.get()) >= timeout);
-            !state.closed.get() && !expired
+            !state.closed.get() && !expired && !self.is_old(connection)
         });
     }
 
