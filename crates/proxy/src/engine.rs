@@ -10,7 +10,9 @@
 //! | `End` | [`Report`](crate::report::Report), when the request is dropped |
 
 use std::{
+    cell::Cell,
     future::poll_fn,
+    net::IpAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -59,6 +61,16 @@ enum Try {
     Failed(Failure),
     /// The upstream answered with a status that the retry policy does not accept.
     Unwanted,
+}
+
+/// Where the request's tries go.
+struct Target<'r, U: Upstreams> {
+    cluster: Rc<U::Cluster>,
+    protocol: Protocol,
+    metadata: Option<&'r Metadata>,
+    hash: Option<u64>,
+    /// See [`Choice::position`].
+    position: Cell<Option<u32>>,
 }
 
 /// What the request may still spend.
@@ -119,7 +131,13 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let pick = forward.cluster(&self.report.subject()).ok_or(Failure::NoCluster)?;
         let cluster = self.proxy.upstreams.cluster(&pick.name).ok_or(Failure::NoCluster)?;
         self.report.cluster(&cluster, &pick.name);
-        let protocol = forward.upstream_protocol.unwrap_or(S::PROTOCOL);
+        let target = Target {
+            cluster,
+            protocol: forward.upstream_protocol.unwrap_or(S::PROTOCOL),
+            metadata: pick.metadata,
+            hash: forward.hash(&self.report.subject(), self.client_address()),
+            position: Cell::new(None),
+        };
         let (global, per_try) = timeouts(forward, &*self.report.head, TimeoutOverrides::default());
         let mut budget = Budget {
             retries: forward.retry.max_retries,
@@ -132,11 +150,11 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let mut fresh = false;
         loop {
             let global = &mut budget.global;
-            let outcome = match self.choose_host(&cluster, protocol, pick.metadata, fresh, global).await {
-                Ok(acquired) => {
-                    self.report.acquired(protocol, &acquired);
+            let outcome = match self.choose_host(&target, fresh, global).await {
+                Ok(Acquired { stream, attempt, host }) => {
+                    self.report.acquired(target.protocol, &stream, attempt, &host);
                     self.prepare(route, forward);
-                    self.exchange(route, forward, &cluster, acquired, &mut replay, &mut budget).await
+                    self.exchange(route, forward, &target.cluster, stream, &mut replay, &mut budget).await
                 }
                 Err(not) => {
                     self.report.not_acquired(not.host.as_ref(), not.why);
@@ -151,6 +169,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                 Try::Failed(Failure::UpstreamClosed | Failure::UpstreamTerminated)
                     if self.may_refresh(&mut budget, &replay) =>
                 {
+                    self.report.try_excused();
                     fresh = true;
                     continue;
                 }
@@ -159,7 +178,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                         && !self.report.head.one_way
                         && retriable(forward, why)
                         && replay.is_complete();
-                    if !wanted || !self.grant(&cluster, &mut budget) {
+                    if !wanted || !self.grant(&target.cluster, &mut budget) {
                         return Err(why);
                     }
                 }
@@ -172,14 +191,13 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     /// and the time that earlier tries have left may run out.
     async fn choose_host(
         &mut self,
-        cluster: &Rc<U::Cluster>,
-        protocol: Protocol,
-        metadata: Option<&Metadata>,
+        target: &Target<'_, U>,
         fresh: bool,
         global: &mut Option<Timer>,
-    ) -> Result<Acquired<U::Stream>, NotAcquired> {
-        let choice = Choice { metadata, hash: None, tried: &self.report.tried, fresh };
-        let mut acquiring = match self.proxy.upstreams.acquire(cluster, protocol, choice) {
+    ) -> Result<Acquired<U>, NotAcquired> {
+        let &Target { protocol, metadata, hash, ref position, .. } = target;
+        let choice = Choice { metadata, hash, position, tried: &self.report.tried, fresh };
+        let mut acquiring = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
             Acquiring::Done(done) => return done,
             Acquiring::Connecting(connecting) => connecting,
         };
@@ -191,6 +209,10 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             done => done,
         })
         .await
+    }
+
+    fn client_address(&self) -> Option<IpAddr> {
+        Some(self.stream.connection().remote?.ip())
     }
 
     /// Changes the head as the route wants it; once, however many tries there are.
@@ -209,11 +231,11 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         route: RouteMatch<'_>,
         forward: &Forward,
         cluster: &Rc<U::Cluster>,
-        acquired: Acquired<U::Stream>,
+        upstream: U::Stream,
         replay: &mut Replay,
         budget: &mut Budget<U>,
     ) -> Try {
-        let mut exchange = Exchange::new(acquired.stream, replay, budget.global.take(), budget.limits);
+        let mut exchange = Exchange::new(upstream, replay, budget.global.take(), budget.limits);
         let ended = poll_fn(|cx| {
             exchange.poll(cx, self, route, |request, status| {
                 forward.retry.wants(status) && request.grant(cluster, budget)
@@ -224,7 +246,10 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         match ended {
             Ok(Ended::Done) => Try::Done,
             Ok(Ended::Unwanted) => Try::Unwanted,
-            Err(why) => Try::Failed(why),
+            Err(why) => {
+                self.report.try_failed(why);
+                Try::Failed(why)
+            }
         }
     }
 

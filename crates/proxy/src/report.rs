@@ -1,6 +1,6 @@
 //! What is said of a request: its facts while it lives; metrics and access log when it is over.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,9 +9,14 @@ use mosn_net::clock::{self, Moment};
 use mosn_router::{Message, Variables, WithVariables};
 use mosn_stream::ClientStream;
 use mosn_telemetry::{LogContext, UpstreamMetrics, Variable};
-use mosn_upstream::HostId;
+use mosn_upstream::{HostId, Outcome};
 
-use crate::{Acquired, Upstreams, context::Proxy, exchange::since, upstreams::HostRef};
+use crate::{
+    Upstreams,
+    context::Proxy,
+    exchange::since,
+    upstreams::{HostRef, outcome},
+};
 
 /// Hosts a request remembers having been sent to.
 const MAX_TRIED: usize = 8;
@@ -27,7 +32,7 @@ pub(crate) struct Report<'a, U: Upstreams> {
     /// Kept only where a log shows them.
     response_headers: Option<Headers>,
     cluster: Option<Rc<U::Cluster>>,
-    try_: Option<UpstreamTry>,
+    try_: Option<UpstreamTry<U::Attempt>>,
     /// The host of the current try.
     chosen: Option<HostId>,
     /// Those of the tries before it.
@@ -39,10 +44,16 @@ pub(crate) struct Report<'a, U: Upstreams> {
     over: bool,
 }
 
-/// One try as the upstream's metrics see it.
-struct UpstreamTry {
+/// One try, as those see it who count what becomes of tries.
+struct UpstreamTry<A> {
     host: Arc<UpstreamMetrics>,
     start: Moment,
+    attempt: A,
+    /// How it ended, as far as the host is concerned, and how long the host took.
+    outcome: Outcome,
+    took: Duration,
+    /// The reply's head has come, and the metrics know.
+    replied: bool,
 }
 
 impl<'a, U: Upstreams> Report<'a, U> {
@@ -123,24 +134,36 @@ impl<'a, U: Upstreams> Report<'a, U> {
     }
 
     /// A try begins.
-    pub(crate) fn acquired(&mut self, protocol: Protocol, acquired: &Acquired<U::Stream>) {
-        self.end_try(None);
-        let host = &acquired.host;
-        self.reused = acquired.stream.is_reused();
+    pub(crate) fn acquired(
+        &mut self,
+        protocol: Protocol,
+        stream: &U::Stream,
+        attempt: U::Attempt,
+        host: &HostRef,
+    ) {
+        self.end_try();
+        self.reused = stream.is_reused();
         self.info.tries += 1;
         self.info.upstream_protocol = Some(protocol);
-        self.info.upstream_connection_id = Some(acquired.stream.connection_id());
+        self.info.upstream_connection_id = Some(stream.connection_id());
         self.chose(host);
         self.each_upstream(Some(&host.metrics), |metrics| {
             metrics.request_total.inc();
             metrics.request_active.inc();
         });
-        self.try_ = Some(UpstreamTry { host: Arc::clone(&host.metrics), start: clock::moment() });
+        self.try_ = Some(UpstreamTry {
+            host: Arc::clone(&host.metrics),
+            start: clock::moment(),
+            attempt,
+            outcome: Outcome::Unknown,
+            took: Duration::ZERO,
+            replied: false,
+        });
     }
 
     /// A try ended before it began.
     pub(crate) fn not_acquired(&mut self, host: Option<&HostRef>, why: Failure) {
-        self.end_try(None);
+        self.end_try();
         if let Some(host) = host {
             self.chose(host);
         }
@@ -164,7 +187,32 @@ impl<'a, U: Upstreams> Report<'a, U> {
 
     pub(crate) fn upstream_replied(&mut self, status: StatusCode) {
         self.info.response_received = Some(since(self.start));
-        self.end_try(Some(status));
+        let Some(try_) = &mut self.try_ else {
+            return;
+        };
+        try_.took = since(try_.start);
+        try_.outcome = Outcome::Status(status.as_u16());
+        try_.replied = true;
+        let nanos = nanos(try_.took);
+        let host = Arc::clone(&try_.host);
+        self.each_upstream(Some(&host), |metrics| {
+            metrics.request_active.dec();
+            metrics.request_duration_time.record(nanos);
+            metrics.request_duration_time_total.add(nanos);
+            if status.is_server_error() {
+                metrics.response_failed.inc();
+            } else {
+                metrics.response_success.inc();
+            }
+        });
+    }
+
+    /// The current try has failed, perhaps in the middle of its reply.
+    pub(crate) fn try_failed(&mut self, why: Failure) {
+        if let Some(try_) = &mut self.try_ {
+            try_.outcome = outcome(why);
+            try_.took = since(try_.start);
+        }
     }
 
     /// The reply's head is about to be sent.
@@ -176,7 +224,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     }
 
     pub(crate) fn retried(&mut self) {
-        self.end_try(None);
+        self.end_try();
         if let Some(host) = self.chosen.take()
             && self.tried.len() < MAX_TRIED
         {
@@ -226,30 +274,29 @@ impl<'a, U: Upstreams> Report<'a, U> {
         }
     }
 
-    /// The current try, if there is one, is over; `None` = without a reply.
-    fn end_try(&mut self, status: Option<StatusCode>) {
+    /// The host cannot be blamed for how the current try ended.
+    pub(crate) fn try_excused(&mut self) {
+        if let Some(try_) = &mut self.try_ {
+            try_.outcome = Outcome::Unknown;
+        }
+    }
+
+    /// The current try, if there is one, is over.
+    fn end_try(&mut self) {
         let Some(ended) = self.try_.take() else {
             return;
         };
-        let one_way = self.head.one_way && self.info.request_received.is_some();
-        let took = u64::try_from(since(ended.start).as_nanos()).unwrap_or(u64::MAX);
-        self.each_upstream(Some(&ended.host), |metrics| {
-            metrics.request_active.dec();
-            match status {
-                Some(status) => {
-                    metrics.request_duration_time.record(took);
-                    metrics.request_duration_time_total.add(took);
-                    if status.is_server_error() {
-                        metrics.response_failed.inc();
-                    } else {
-                        metrics.response_success.inc();
-                    }
+        if !ended.replied {
+            // Nobody will ever know what became of a one-way request.
+            let failed = !self.head.one_way || self.info.request_received.is_none();
+            self.each_upstream(Some(&ended.host), |metrics| {
+                metrics.request_active.dec();
+                if failed {
+                    metrics.response_failed.inc();
                 }
-                // Nobody will ever know.
-                None if one_way => {}
-                None => metrics.response_failed.inc(),
-            }
-        });
+            });
+        }
+        self.proxy.upstreams.finish(ended.attempt, ended.outcome, ended.took);
     }
 
     fn each_upstream(&self, host: Option<&Arc<UpstreamMetrics>>, mut each: impl FnMut(&UpstreamMetrics)) {
@@ -263,14 +310,13 @@ impl<'a, U: Upstreams> Report<'a, U> {
 
     /// `End`: everything is written down and given back.
     fn end(&mut self) {
-        self.end_try(None);
+        self.end_try();
         // Cancelled, not failed: the connection went away under the request.
         if !self.finished {
             self.failed(self.proxy.why_dropped());
         }
         let finished = since(self.start);
         self.info.finished = Some(finished);
-        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (total, process) = (nanos(finished), nanos(self.info.process_time()));
         for metrics in &self.proxy.settings.metrics {
             metrics.request_active.dec();
@@ -292,6 +338,10 @@ impl<'a, U: Upstreams> Report<'a, U> {
             });
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl<U: Upstreams> Drop for Report<'_, U> {

@@ -1,17 +1,20 @@
-use std::{pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use mosn_core::{Failure, Protocol};
+use mosn_net::clock;
 use mosn_router::Metadata;
 use mosn_stream::{ClientStream, HostPool, LocalCluster, Open, OpenError, Pools, UpstreamStream};
 use mosn_telemetry::UpstreamMetrics;
-use mosn_upstream::{ChooseContext, HostId, RetryToken};
+use mosn_upstream::{Attempt, ChooseContext, HostId, Outcome, RetryToken};
 
 /// Where requests are sent: the pools of this worker, or in-memory peers in tests.
-pub trait Upstreams: 'static {
+pub trait Upstreams: Sized + 'static {
     /// A cluster as this worker sees it. A request keeps the one it began with.
     type Cluster;
     /// A stream to one of its hosts.
     type Stream: ClientStream;
+    /// A try under way, for balancers and outlier detection. Dropped, it says nothing of the host.
+    type Attempt;
     /// What holds a retry's place in the cluster's retry budget.
     type RetryToken;
 
@@ -21,41 +24,42 @@ pub trait Upstreams: 'static {
     /// The cluster's metrics.
     fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics;
 
-    /// Chooses a host of the cluster and opens a stream to it. `tried` are the hosts that this
-    /// request was sent to before; another one is preferred.
-    fn acquire(
-        &self,
-        cluster: &Rc<Self::Cluster>,
-        protocol: Protocol,
-        choice: Choice<'_>,
-    ) -> Acquiring<Self::Stream>;
+    /// Chooses a host of the cluster and opens a stream to it. What comes of a try that gets no stream
+    /// is told by this itself.
+    fn acquire(&self, cluster: &Rc<Self::Cluster>, protocol: Protocol, choice: Choice<'_>)
+    -> Acquiring<Self>;
+
+    /// A try is over: how, and how long the host took for it.
+    fn finish(&self, attempt: Self::Attempt, outcome: Outcome, took: Duration);
 
     /// A place in the cluster's retry budget; `None` = it is used up.
     fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
 }
 
 /// What the choice of a host depends on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
     /// Labels that a host must have.
     pub metadata: Option<&'a Metadata>,
     /// What consistent-hash balancers go by.
     pub hash: Option<u64>,
-    /// Hosts that were tried before.
+    /// Where balancers that go on from their last choice keep it, from one try to the next.
+    pub position: &'a Cell<Option<u32>>,
+    /// Hosts that were tried before; another one is preferred.
     pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
     pub fresh: bool,
 }
 
 /// A stream that is there, or on its way.
-pub enum Acquiring<T> {
+pub enum Acquiring<U: Upstreams> {
     /// It is there, or cannot be had.
-    Done(Result<Acquired<T>, NotAcquired>),
+    Done(Result<Acquired<U>, NotAcquired>),
     /// A connection is being made. Dropping it gives up.
-    Connecting(Pin<Box<dyn Future<Output = Result<Acquired<T>, NotAcquired>>>>),
+    Connecting(Pin<Box<dyn Future<Output = Result<Acquired<U>, NotAcquired>>>>),
 }
 
-impl<T> std::fmt::Debug for Acquiring<T> {
+impl<U: Upstreams> std::fmt::Debug for Acquiring<U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Done(Ok(_)) => "Acquired",
@@ -66,12 +70,19 @@ impl<T> std::fmt::Debug for Acquiring<T> {
 }
 
 /// A stream to a host.
-#[derive(Debug)]
-pub struct Acquired<T> {
+pub struct Acquired<U: Upstreams> {
     /// The stream.
-    pub stream: T,
+    pub stream: U::Stream,
+    /// The try that began with the choice of the host.
+    pub attempt: U::Attempt,
     /// The host.
     pub host: HostRef,
+}
+
+impl<U: Upstreams> std::fmt::Debug for Acquired<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acquired").field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 /// A host that a request was sent to, as far as the engine and the logs care.
@@ -99,6 +110,7 @@ pub struct NotAcquired {
 impl Upstreams for Pools {
     type Cluster = LocalCluster;
     type Stream = UpstreamStream;
+    type Attempt = Attempt;
     type RetryToken = RetryToken;
 
     fn cluster(&self, name: &str) -> Option<Rc<LocalCluster>> {
@@ -109,24 +121,42 @@ impl Upstreams for Pools {
         cluster.metrics()
     }
 
-    fn acquire(
-        &self,
-        cluster: &Rc<LocalCluster>,
-        protocol: Protocol,
-        choice: Choice<'_>,
-    ) -> Acquiring<UpstreamStream> {
+    fn acquire(&self, cluster: &Rc<LocalCluster>, protocol: Protocol, choice: Choice<'_>) -> Acquiring<Self> {
         let mut cx = ChooseContext {
             hash: choice.hash,
             previous: choice.tried,
             metadata: choice.metadata.map(|labels| &**labels),
-            ..ChooseContext::default()
+            position: choice.position.get(),
+            now: None,
         };
-        match self.open(cluster, protocol, &mut cx, choice.fresh) {
-            Open::Done(done) => Acquiring::Done(acquired(done)),
-            Open::Connecting(connecting) => {
-                Acquiring::Connecting(Box::pin(async { acquired(connecting.await) }))
+        let open = self.open(cluster, protocol, &mut cx, choice.fresh);
+        choice.position.set(cx.position);
+        match open {
+            Open::Done(Ok((stream, pool))) => {
+                let attempt = cluster.cluster().begin(pool.host());
+                Acquiring::Done(Ok(Acquired { stream, attempt, host: host_ref(&pool) }))
+            }
+            Open::Done(Err(error)) => Acquiring::Done(Err(not_acquired(&error))),
+            Open::Connecting(pool, connecting) => {
+                // Whoever connects to a host is one of its requests already.
+                let attempt = cluster.cluster().begin(pool.host());
+                let began = clock::now();
+                Acquiring::Connecting(Box::pin(async move {
+                    match connecting.await {
+                        Ok((stream, pool)) => Ok(Acquired { stream, attempt, host: host_ref(&pool) }),
+                        Err(error) => {
+                            let now = clock::now();
+                            attempt.finish(outcome(error.why), now.duration_since(began), now.into_std());
+                            Err(not_acquired(&error))
+                        }
+                    }
+                }))
             }
         }
+    }
+
+    fn finish(&self, attempt: Attempt, outcome: Outcome, took: Duration) {
+        attempt.finish(outcome, took, clock::now().into_std());
     }
 
     fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {
@@ -134,13 +164,37 @@ impl Upstreams for Pools {
     }
 }
 
-fn acquired(
-    opened: Result<(UpstreamStream, Rc<HostPool>), OpenError>,
-) -> Result<Acquired<UpstreamStream>, NotAcquired> {
-    match opened {
-        Ok((stream, pool)) => Ok(Acquired { stream, host: host_ref(&pool) }),
-        Err(error) => Err(NotAcquired { why: error.why, host: error.host.as_deref().map(host_ref) }),
+/// What a failure says of the host.
+pub(crate) const fn outcome(why: Failure) -> Outcome {
+    use Failure as F;
+    match why {
+        F::ConnectFailed | F::ConnectTimeout => Outcome::ConnectFailed,
+        F::UpstreamClosed
+        | F::UpstreamTerminated
+        | F::UpstreamReset
+        | F::UpstreamRefused
+        | F::UpstreamCancelled => Outcome::Reset,
+        F::GlobalTimeout | F::PerTryTimeout => Outcome::TimedOut,
+        // The client's doing, ours, or nobody knows whose.
+        F::NoRoute
+        | F::NoCluster
+        | F::NoHealthyHost
+        | F::LocalReset
+        | F::Overflow
+        | F::ClientGone
+        | F::Drain
+        | F::BadRequest
+        | F::HeaderTimeout
+        | F::BodyIdleTimeout
+        | F::UriTooLong
+        | F::HeaderTooLarge
+        | F::PayloadTooLarge
+        | F::NotImplemented => Outcome::Unknown,
     }
+}
+
+fn not_acquired(error: &OpenError) -> NotAcquired {
+    NotAcquired { why: error.why, host: error.host.as_deref().map(host_ref) }
 }
 
 fn host_ref(pool: &HostPool) -> HostRef {

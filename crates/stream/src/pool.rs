@@ -159,15 +159,15 @@ pub type Opened = Result<(UpstreamStream, Rc<HostPool>), OpenError>;
 pub enum Open {
     /// It is there, or cannot be had.
     Done(Opened),
-    /// A connection is being made. Dropping it gives up.
-    Connecting(Pin<Box<dyn Future<Output = Opened>>>),
+    /// A connection to this host is being made. Dropping it gives up.
+    Connecting(Rc<HostPool>, Pin<Box<dyn Future<Output = Opened>>>),
 }
 
 impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
-            Self::Connecting(_) => f.write_str("Connecting"),
+            Self::Connecting(..) => f.write_str("Connecting"),
         }
     }
 }
@@ -273,7 +273,8 @@ impl Pools {
             return Open::Done(Err(OpenError { why: Failure::Overflow, host: Some(pool) }));
         };
         let cluster = Arc::clone(&cluster.cluster);
-        Open::Connecting(Box::pin(async move {
+        let host = Rc::clone(&pool);
+        let connecting = async move {
             let opened = match protocol {
                 Protocol::Http1 => pool.http1_stream(&cluster).await.map(Kind::Http1),
                 Protocol::Http2 => pool.http2_stream(&cluster).await.map(Kind::Http2),
@@ -283,7 +284,8 @@ impl Pools {
                 Ok(stream) => Ok((UpstreamStream { stream, _request: request }, pool)),
                 Err(why) => Err(OpenError { why, host: Some(pool) }),
             }
-        }))
+        };
+        Open::Connecting(host, Box::pin(connecting))
     }
 
     fn host_pool(&self, cluster: &LocalCluster, host: &Arc<Host>) -> Rc<HostPool> {

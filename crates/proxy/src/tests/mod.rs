@@ -7,6 +7,7 @@ mod failures;
 mod gone;
 mod local;
 mod one_way;
+mod outcomes;
 mod retries;
 mod script;
 mod timeouts;

@@ -13,7 +13,7 @@ use http::StatusCode;
 use mosn_core::{Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
 use mosn_stream::{ClientStream, Reply};
 use mosn_telemetry::UpstreamMetrics;
-use mosn_upstream::HostId;
+use mosn_upstream::{HostId, Outcome};
 
 use super::script::{Appetite, Script};
 use crate::{Acquired, Acquiring, Choice, HostRef, NotAcquired, Upstreams};
@@ -85,6 +85,8 @@ pub(super) struct Sent {
     /// What the choice of the host was told.
     pub(super) tried: Vec<HostId>,
     pub(super) fresh: bool,
+    pub(super) hash: Option<u64>,
+    pub(super) position: Option<u32>,
 }
 
 /// The one cluster.
@@ -98,6 +100,10 @@ pub(super) struct Upstream {
     /// Streams and connects under way.
     pub(super) live: Rc<Cell<usize>>,
     pub(super) tokens: Rc<Cell<usize>>,
+    /// Attempts that nobody has ended.
+    pub(super) attempts: Rc<Cell<usize>>,
+    /// What was told of each host, and how many ms it took.
+    pub(super) outcomes: RefCell<Vec<(u64, Outcome, u64)>>,
 }
 
 /// Counts itself.
@@ -126,6 +132,8 @@ impl Upstream {
             retries: Cell::new(u32::MAX),
             live: Rc::default(),
             tokens: Rc::default(),
+            attempts: Rc::default(),
+            outcomes: RefCell::default(),
         }
     }
 }
@@ -133,6 +141,7 @@ impl Upstream {
 impl Upstreams for Upstream {
     type Cluster = Arc<UpstreamMetrics>;
     type Stream = Peer;
+    type Attempt = (u64, Counted);
     type RetryToken = Counted;
 
     fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
@@ -148,7 +157,7 @@ impl Upstreams for Upstream {
         _cluster: &Rc<Self::Cluster>,
         _protocol: Protocol,
         choice: Choice<'_>,
-    ) -> Acquiring<Peer> {
+    ) -> Acquiring<Self> {
         let live = Counted::new(&self.live);
         let Some(plan) = self.plans.borrow_mut().pop_front() else {
             return Acquiring::Done(Err(NotAcquired { why: Failure::NoHealthyHost, host: None }));
@@ -156,9 +165,13 @@ impl Upstreams for Upstream {
         let sent = Rc::new(RefCell::new(Sent {
             tried: choice.tried.to_vec(),
             fresh: choice.fresh,
+            hash: choice.hash,
+            position: choice.position.get(),
             ..Sent::default()
         }));
         self.sent.borrow_mut().push(Rc::clone(&sent));
+        choice.position.set(Some(choice.position.get().unwrap_or(0) + 1));
+        let attempt = (plan.host, Counted::new(&self.attempts));
         let host = HostRef {
             id: HostId(plan.host),
             address: Arc::from(format!("10.0.0.{}:80", plan.host)),
@@ -177,7 +190,7 @@ impl Upstreams for Upstream {
                     sent,
                     _live: live,
                 };
-                Ok(Acquired { stream, host })
+                Ok(Acquired { stream, attempt, host })
             }
         };
         if connects == 0 {
@@ -187,6 +200,10 @@ impl Upstreams for Upstream {
             tokio::time::sleep(Duration::from_millis(connects)).await;
             acquired
         }))
+    }
+
+    fn finish(&self, (host, _): (u64, Counted), outcome: Outcome, took: Duration) {
+        self.outcomes.borrow_mut().push((host, outcome, took.as_millis() as u64));
     }
 
     fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Counted> {

@@ -146,6 +146,7 @@ impl World {
         assert_eq!(self.upstream.host_metrics.request_active.get(), 0, "host request_active");
         assert_eq!(self.upstream.live.get(), 0, "streams");
         assert_eq!(self.upstream.tokens.get(), 0, "retry tokens");
+        assert_eq!(self.upstream.attempts.get(), 0, "attempts");
     }
 
     /// The access log's lines.
