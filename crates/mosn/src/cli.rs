@@ -12,6 +12,7 @@ pub(crate) enum Command {
     Start(StartArgs),
     Check(CheckArgs),
     Stop(StopArgs),
+    Bench(mosn_bench::Args),
     Version,
     Reload,
 }
@@ -29,6 +30,7 @@ pub(crate) enum Command {
                   mosn start -c /etc/mosn/mosn.json       run with a configuration\n  \
                   mosn check -c /etc/mosn/mosn.json       say everything that is wrong with it\n  \
                   mosn check --strict -c mosn.yaml        unknown keys are errors, too\n  \
+                  mosn bench load bolt --target HOST:PORT load an RPC service, measure the replies\n  \
                   kill -TERM $(cat logs/mosn.pid)         finish requests in flight, then stop",
     disable_version_flag = true,
     args_conflicts_with_subcommands = true,
@@ -63,6 +65,8 @@ enum Sub {
     /// Stop the process that runs with this configuration
     #[command(after_help = "Finds the process by its pid file, sends SIGINT, and waits up to 10 s.")]
     Stop(StopArgs),
+    /// Load an RPC service and measure it, or be one that answers
+    Bench(mosn_bench::Args),
     /// Do nothing (kept for scripts)
     #[command(hide = true)]
     Reload,
@@ -194,6 +198,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         Some(Sub::Start(args)) => Command::Start(args),
         Some(Sub::Check(args)) => Command::Check(args),
         Some(Sub::Stop(args)) => Command::Stop(args),
+        Some(Sub::Bench(args)) => Command::Bench(args),
         Some(Sub::Reload) => Command::Reload,
         Some(Sub::Version) => Command::Version,
         None if cli.version => Command::Version,

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Ok(cli::Command::Start(args)) => start::run(&args),
         Ok(cli::Command::Check(args)) => check::run(&args),
         Ok(cli::Command::Stop(args)) => stop::run(&args),
+        Ok(cli::Command::Bench(args)) => mosn_bench::run(&args),
         Ok(cli::Command::Version) => {
             println!("mosn version {}", version());
             ExitCode::SUCCESS

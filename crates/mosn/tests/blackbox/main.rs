@@ -3,6 +3,7 @@
 
 mod back_pressure;
 mod balancing;
+mod bench;
 mod checks;
 mod examples;
 mod failures;
