@@ -8,6 +8,7 @@
 
 pub mod model;
 pub mod mosn;
+pub mod pattern;
 pub mod value;
 
 mod decode;

@@ -216,11 +216,6 @@ fn what_is_not_built_says_so_when_it_is_used() {
             "extension tunnel_agent",
         ),
         (
-            route(r#""match":{"variables":[{"name":"a","value":"b"}]},"direct_response":{"status":200}"#),
-            "servers[0].routers[0].virtual_hosts[0].routers[0].match.variables",
-            "route match on variables",
-        ),
-        (
             route(r#""route":{"cluster_name":"a","upstream_protocol":"bolt"}"#),
             "servers[0].routers[0].virtual_hosts[0].routers[0].route.upstream_protocol",
             "protocol bolt",

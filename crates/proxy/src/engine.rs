@@ -52,6 +52,8 @@ pub(crate) struct Request<'a, S: ServerStream, U: Upstreams> {
     pub(crate) replied: bool,
     /// Whether the route's changes to the head have been made.
     prepared: bool,
+    /// A cookie that the hash policy made for the client.
+    pub(crate) set_cookie: Option<String>,
 }
 
 /// How one try ended.
@@ -88,7 +90,7 @@ struct Budget<U: Upstreams> {
 impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: Box<RequestHead>) -> Self {
         let report = Report::new(proxy, stream.connection(), S::PROTOCOL, stream.id(), head);
-        Self { proxy, stream, report, replied: false, prepared: false }
+        Self { proxy, stream, report, replied: false, prepared: false, set_cookie: None }
     }
 
     /// Carries the request through to its end.
@@ -131,11 +133,13 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let pick = forward.cluster(&self.report.subject()).ok_or(Failure::NoCluster)?;
         let cluster = self.proxy.upstreams.cluster(&pick.name).ok_or(Failure::NoCluster)?;
         self.report.cluster(&cluster, &pick.name);
+        let hash = forward.hash(&self.report.subject(), self.client_address());
+        self.set_cookie = hash.cookie.map(|cookie| cookie.set_cookie());
         let target = Target {
             cluster,
             protocol: forward.upstream_protocol.unwrap_or(S::PROTOCOL),
-            metadata: pick.metadata,
-            hash: forward.hash(&self.report.subject(), self.client_address()),
+            metadata: pick.metadata.as_deref(),
+            hash: hash.value,
             position: Cell::new(None),
         };
         let (global, per_try) = timeouts(forward, &*self.report.head, TimeoutOverrides::default());

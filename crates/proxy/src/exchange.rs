@@ -274,6 +274,9 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.tunnel = false;
         }
+        if let Some(cookie) = request.set_cookie.take() {
+            head.headers.append("Set-Cookie", cookie.as_bytes());
+        }
         request.report.mutate_response(&mut head.headers, |headers, variables| {
             route.mutate_response(headers, variables);
         });

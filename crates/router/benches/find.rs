@@ -13,15 +13,23 @@ use mosn_core::{BodyLength, FieldList, Headers, RequestHead, Scheme};
 use mosn_router::Router;
 
 fn route(path: PathMatchSpec, service: Option<&str>) -> RouteSpec {
-    let header =
-        |value: &str| HeaderMatchSpec { name: "service".into(), value: ValueMatchSpec::Exact(value.into()) };
+    let header = |value: &str| HeaderMatchSpec {
+        name: "service".into(),
+        value: ValueMatchSpec::Exact(value.into()),
+        invert: false,
+    };
     let forward =
         ForwardSpec { cluster: ClusterChoiceSpec::Named("cluster".into()), ..ForwardSpec::default() };
     RouteSpec {
         name: None,
-        matches: RouteMatchSpec { path, headers: service.map(header).into_iter().collect(), method: None },
+        matches: RouteMatchSpec {
+            path,
+            headers: service.map(header).into_iter().collect(),
+            ..RouteMatchSpec::default()
+        },
         action: ActionSpec::Forward(Box::new(forward)),
         headers: HeaderMutationsSpec::default(),
+        leaves_request: false,
         filter_config: None,
     }
 }

@@ -6,7 +6,7 @@ use mosn_config::model::{HashPolicySpec, Name};
 use mosn_core::Protocol;
 use mosn_telemetry::Variable;
 
-use crate::{Redirect, Subject, rewrite::Rewrite};
+use crate::{Redirect, Subject, condition, rewrite::Rewrite};
 
 /// What a route does.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ pub(crate) enum Cluster {
     Named(Name),
     Weighted(Weighted),
     Variable(Box<Variable>),
+    Header(Name),
 }
 
 /// Clusters by weight.
@@ -114,43 +115,59 @@ pub struct ClusterPick<'a> {
     /// Its name; not necessarily of a cluster that exists.
     pub name: Cow<'a, Name>,
     /// Which of its hosts may take the request; `None` = any.
-    pub metadata: Option<&'a Metadata>,
+    pub metadata: Option<Cow<'a, Metadata>>,
 }
 
 impl Forward {
     /// Chooses the cluster. To be asked once per request: weighted clusters are drawn anew each
-    /// time. `None` if a variable chooses and has no value.
+    /// time. `None` if a variable or a header chooses and has no value.
     pub fn cluster<S: Subject + ?Sized>(&self, subject: &S) -> Option<ClusterPick<'_>> {
-        match &self.cluster {
-            Cluster::Named(name) => {
-                Some(ClusterPick { name: Cow::Borrowed(name), metadata: self.metadata.as_ref() })
-            }
+        let mut metadata = self.metadata.as_ref();
+        let name = match &self.cluster {
+            Cluster::Named(name) => Cow::Borrowed(name),
             Cluster::Weighted(weighted) => {
                 let chosen = weighted.pick(fastrand::u32(0..weighted.total()));
-                Some(ClusterPick {
-                    name: Cow::Borrowed(&chosen.name),
-                    metadata: chosen.metadata.as_ref().or(self.metadata.as_ref()),
-                })
+                metadata = chosen.metadata.as_ref().or(metadata);
+                Cow::Borrowed(&chosen.name)
             }
             Cluster::Variable(variable) => {
                 let mut value = Vec::new();
                 if !subject.variable(variable, &mut value) {
                     return None;
                 }
-                let name = str::from_utf8(&value).ok().filter(|name| !name.is_empty())?;
-                Some(ClusterPick { name: Cow::Owned(name.into()), metadata: self.metadata.as_ref() })
+                Cow::Owned(named(&value)?)
             }
-        }
+            Cluster::Header(header) => Cow::Owned(named(&condition::header(subject, header)?)?),
+        };
+        Some(ClusterPick { name, metadata: merged(metadata, subject.labels()) })
     }
 
-    /// Every cluster it may choose by name, for checks; none if a variable chooses.
+    /// Every cluster it may choose by name, for checks; none if a variable or a header
+    /// chooses.
     pub fn cluster_names(&self) -> impl Iterator<Item = &Name> {
         let (one, many) = match &self.cluster {
             Cluster::Named(name) => (Some(name), &[][..]),
             Cluster::Weighted(weighted) => (None, &weighted.entries[..]),
-            Cluster::Variable(_) => (None, &[][..]),
+            Cluster::Variable(_) | Cluster::Header(_) => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(_, cluster)| &cluster.name))
+    }
+}
+
+fn named(value: &[u8]) -> Option<Name> {
+    str::from_utf8(value).ok().filter(|name| !name.is_empty()).map(Name::from)
+}
+
+/// The route's labels and, over them, the request's own.
+fn merged<'a>(route: Option<&'a Metadata>, request: Option<&Metadata>) -> Option<Cow<'a, Metadata>> {
+    match (route, request) {
+        (route, None) => route.map(Cow::Borrowed),
+        (None, Some(request)) => Some(Cow::Owned(Arc::clone(request))),
+        (Some(route), Some(request)) => {
+            let mut all = BTreeMap::clone(route);
+            all.extend(request.iter().map(|(key, value)| (key.clone(), value.clone())));
+            Some(Cow::Owned(Arc::new(all)))
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use mosn_config::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HeaderMatchSpec, HostRewriteSpec, Name,
-    PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
+    PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VariableMatchSpec,
+    VirtualHostSpec,
 };
 use mosn_telemetry::Variable;
 use regex::bytes::Regex;
@@ -19,10 +20,10 @@ use crate::{
     VirtualHost,
     action::{Cluster, ForwardPolicy, Weighted, WeightedCluster},
     authority,
-    condition::{Conditions, Field, HeaderCondition, ValueCondition},
+    condition::{Conditions, Field, HeaderCondition, QueryCondition, ValueCondition, VariableCondition},
     domains::{Domains, Refused},
     mutation::Mutations,
-    path, pattern,
+    path,
     rewrite::{HostRewrite, PathRewrite, Rewrite},
     route::{Finder, PathRule},
     timeouts::DEFAULT_TIMEOUT,
@@ -104,7 +105,7 @@ impl Builder {
         if let Some(regex) = self.regexes.get(pattern) {
             return Some(regex.clone());
         }
-        match pattern::compile(pattern) {
+        match mosn_config::pattern::compile(pattern) {
             Ok(regex) => {
                 self.regexes.insert(pattern.clone(), regex.clone());
                 Some(regex)
@@ -152,7 +153,7 @@ impl Builder {
     fn route(&mut self, spec: &RouteSpec) -> Option<Route> {
         let mutations = Mutations::build(&spec.headers, &mut self.problems);
         let path = self.path(&spec.matches.path);
-        let conditions = self.conditions(&spec.matches);
+        let conditions = self.conditions(&spec.matches, spec.leaves_request);
         let action = self.action(&spec.action, &spec.matches.path);
         Some(Route {
             name: spec.name.as_ref().map(|name| self.share(name)),
@@ -173,8 +174,13 @@ impl Builder {
         })
     }
 
-    fn conditions(&mut self, spec: &RouteMatchSpec) -> Option<Box<Conditions>> {
-        if spec.headers.is_empty() && spec.method.is_none() {
+    fn conditions(&mut self, spec: &RouteMatchSpec, leaves_request: bool) -> Option<Box<Conditions>> {
+        if spec.headers.is_empty()
+            && spec.method.is_none()
+            && spec.query.is_empty()
+            && spec.variables.is_empty()
+            && !leaves_request
+        {
             return None;
         }
         let method = spec.method.as_ref().and_then(|method| {
@@ -185,18 +191,48 @@ impl Builder {
             parsed
         });
         let headers = spec.headers.iter().filter_map(|header| self.header(header)).collect();
-        Some(Box::new(Conditions { method, headers }))
+        let query = spec.query.iter().filter_map(|parameter| {
+            let value = self.value("match.query_parameters", &parameter.value)?;
+            Some(QueryCondition { name: self.share(&parameter.name), value })
+        });
+        let query = query.collect();
+        let groups = spec
+            .variables
+            .iter()
+            .map(|group| group.iter().filter_map(|condition| self.variable(condition)).collect::<Box<[_]>>());
+        let variables = groups.collect();
+        Some(Box::new(Conditions { method, headers, query, variables, leaves_request }))
+    }
+
+    fn variable(&mut self, spec: &VariableMatchSpec) -> Option<VariableCondition> {
+        let Some(variable) = Variable::parse(&spec.name) else {
+            self.problems
+                .push(Problem::UnknownVariable { field: "match.variables", variable: spec.name.clone() });
+            return None;
+        };
+        let value = match &spec.value {
+            Some(value) => Some(self.value("match.variables", value)?),
+            None => None,
+        };
+        Some(VariableCondition { variable, value })
     }
 
     fn header(&mut self, spec: &HeaderMatchSpec) -> Option<HeaderCondition> {
-        let value = match &spec.value {
+        let value = self.value("match.headers", &spec.value)?;
+        Some(HeaderCondition { field: Field::new(self.share(&spec.name)), value, invert: spec.invert })
+    }
+
+    fn value(&mut self, field: &'static str, spec: &ValueMatchSpec) -> Option<ValueCondition> {
+        Some(match spec {
             ValueMatchSpec::Exact(value) => ValueCondition::Exact(self.share(value)),
-            ValueMatchSpec::Regex(pattern) => {
-                ValueCondition::Regex(Box::new(self.regex("match.headers", pattern)?))
-            }
+            ValueMatchSpec::Regex(pattern) => ValueCondition::Regex(Box::new(self.regex(field, pattern)?)),
             ValueMatchSpec::NonEmpty => ValueCondition::NonEmpty,
-        };
-        Some(HeaderCondition { field: Field::new(self.share(&spec.name)), value })
+            ValueMatchSpec::Present => ValueCondition::Present,
+            ValueMatchSpec::Prefix(prefix) => ValueCondition::Prefix(self.share(prefix)),
+            ValueMatchSpec::Suffix(suffix) => ValueCondition::Suffix(self.share(suffix)),
+            ValueMatchSpec::Contains(part) => ValueCondition::Contains(self.share(part)),
+            &ValueMatchSpec::Range(start, end) => ValueCondition::Range(start, end),
+        })
     }
 
     fn action(&mut self, spec: &ActionSpec, path: &PathMatchSpec) -> Option<Action> {
@@ -229,11 +265,15 @@ impl Builder {
             ClusterChoiceSpec::Named(name) => Cluster::Named(self.share(name)),
             ClusterChoiceSpec::Variable(variable) => {
                 let Some(parsed) = Variable::parse(variable) else {
-                    self.problems.push(Problem::UnknownVariable { variable: variable.clone() });
+                    self.problems.push(Problem::UnknownVariable {
+                        field: "route.cluster_variable",
+                        variable: variable.clone(),
+                    });
                     return None;
                 };
                 Cluster::Variable(Box::new(parsed))
             }
+            ClusterChoiceSpec::Header(name) => Cluster::Header(self.share(name)),
             ClusterChoiceSpec::Weighted(clusters) => {
                 let clusters = clusters.iter().map(|spec| {
                     let cluster = WeightedCluster {

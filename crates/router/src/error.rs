@@ -89,9 +89,11 @@ pub enum Problem {
         /// Their sum.
         sum: u64,
     },
-    /// A variable that does not exist chooses the cluster.
-    #[error("cluster_variable `{variable}` is not a known variable")]
+    /// There is no variable of this name.
+    #[error("`{variable}` in {field} is not a known variable")]
     UnknownVariable {
+        /// The field that names it.
+        field: &'static str,
         /// Its name.
         variable: Name,
     },

@@ -18,7 +18,7 @@ mod hash;
 mod index;
 mod mutation;
 mod path;
-mod pattern;
+mod query;
 mod redirect;
 mod rewrite;
 mod route;
@@ -30,6 +30,7 @@ mod variables;
 
 pub use action::{Action, ClusterPick, DirectResponse, Forward, ForwardPolicy, Metadata, Retry};
 pub use error::{BuildError, Place, Problem};
+pub use hash::{Hash, NewCookie};
 pub use redirect::Redirect;
 pub use route::{Route, VirtualHost};
 pub use router::{RouteMatch, Router};

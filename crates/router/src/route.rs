@@ -99,6 +99,10 @@ impl Route {
         self.path.matches(path) && self.conditions_hold(subject)
     }
 
+    pub(crate) fn leaves_request(&self) -> bool {
+        self.conditions.as_ref().is_some_and(|conditions| conditions.leaves_request)
+    }
+
     pub(crate) fn conditions_hold<S: Subject + ?Sized>(&self, subject: &S) -> bool {
         self.conditions.as_ref().is_none_or(|conditions| conditions.hold(subject))
     }

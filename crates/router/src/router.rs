@@ -65,6 +65,9 @@ impl RouteMatch<'_> {
     /// Adds and removes request headers: the route's, then the virtual host's, then the router's,
     /// at each level additions first. Comes before [`Forward::rewrite`](crate::Forward::rewrite).
     pub fn mutate_request(&self, head: &mut RequestHead, variables: &dyn Variables) {
+        if self.route.leaves_request() {
+            return;
+        }
         for mutations in self.levels() {
             mutations.request.request(head, variables);
         }

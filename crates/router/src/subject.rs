@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use mosn_core::RequestHead;
 use mosn_telemetry::Variable;
 
-use crate::{Message, NoVariables, Variables};
+use crate::{Message, Metadata, NoVariables, Variables};
 
 /// What a route is looked for: an HTTP request's head, or an RPC frame that nobody has decoded.
 ///
@@ -31,6 +31,12 @@ pub trait Subject {
             Cow::Borrowed(pairs) => cookie_in(pairs, name).map(Cow::Borrowed),
             Cow::Owned(pairs) => cookie_in(&pairs, name).map(|value| Cow::Owned(value.to_vec())),
         }
+    }
+
+    /// Labels that a host must have besides the route's, and rather than the route's: MOSN's
+    /// variable `x-mosn-router-meta`.
+    fn labels(&self) -> Option<&Metadata> {
+        None
     }
 
     /// Appends the value of a variable; `false`, and nothing appended, if it has none.
@@ -99,6 +105,10 @@ impl<V: Variables> Subject for WithVariables<'_, V> {
         self.0.cookie(name)
     }
 
+    fn labels(&self) -> Option<&Metadata> {
+        self.1.labels()
+    }
+
     fn variable(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
         self.1.lookup(variable, Message::Request(self.0), out)
     }
@@ -151,12 +161,18 @@ mod tests {
     }
 
     fn router(name: &str, value: &str) -> Router {
-        let header = HeaderMatchSpec { name: name.into(), value: ValueMatchSpec::Exact(value.into()) };
+        let header =
+            HeaderMatchSpec { name: name.into(), value: ValueMatchSpec::Exact(value.into()), invert: false };
         let route = RouteSpec {
             name: None,
-            matches: RouteMatchSpec { path: PathMatchSpec::Any, headers: vec![header], method: None },
+            matches: RouteMatchSpec {
+                path: PathMatchSpec::Any,
+                headers: vec![header],
+                ..RouteMatchSpec::default()
+            },
             action: ActionSpec::None,
             headers: HeaderMutationsSpec::default(),
+            leaves_request: false,
             filter_config: None,
         };
         let virtual_host = VirtualHostSpec {

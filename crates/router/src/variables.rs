@@ -1,11 +1,18 @@
 use mosn_core::{Headers, RequestHead};
 use mosn_telemetry::Variable;
 
+use crate::Metadata;
+
 /// The request's variables. The proxy implements it over what it knows of the request.
 pub trait Variables {
     /// Appends the variable's value to `out`; `false` if it has none. `message` is the head that is
     /// being matched or changed, as it is by now, for variables such as `request_header_x`.
     fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool;
+
+    /// See [`Subject::labels`](crate::Subject::labels).
+    fn labels(&self) -> Option<&Metadata> {
+        None
+    }
 }
 
 /// The message that is being matched or changed.
@@ -30,5 +37,9 @@ impl Variables for NoVariables {
 impl<V: Variables + ?Sized> Variables for &V {
     fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         (**self).lookup(variable, message, out)
+    }
+
+    fn labels(&self) -> Option<&Metadata> {
+        (**self).labels()
     }
 }

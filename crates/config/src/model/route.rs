@@ -44,12 +44,15 @@ pub struct RouteSpec {
     pub action: ActionSpec,
     /// Changes to the request and the reply.
     pub headers: HeaderMutationsSpec,
+    /// Whether no level, neither this route nor its virtual host nor its table, changes the
+    /// request's headers; replies are changed all the same.
+    pub leaves_request: bool,
     /// Settings of stream filters, by filter name.
     pub filter_config: FilterConfigs,
 }
 
-/// What requests a route takes: the path and every header must match.
-#[derive(Clone, Debug)]
+/// What requests a route takes: all of it must match.
+#[derive(Clone, Debug, Default)]
 pub struct RouteMatchSpec {
     /// The path without the query.
     pub path: PathMatchSpec,
@@ -57,12 +60,19 @@ pub struct RouteMatchSpec {
     pub headers: Vec<HeaderMatchSpec>,
     /// The method, exactly.
     pub method: Option<String>,
+    /// All of them.
+    pub query: Vec<QueryMatchSpec>,
+    /// Groups, of which one must hold; empty = no condition.
+    pub variables: Vec<Vec<VariableMatchSpec>>,
+    /// Conditions in MOSN's expression language, all of which must hold.
+    pub expressions: Vec<Name>,
 }
 
 /// How a path is matched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PathMatchSpec {
     /// Any, also none.
+    #[default]
     Any,
     /// Starts with these bytes; case counts.
     Prefix(Name),
@@ -72,13 +82,35 @@ pub enum PathMatchSpec {
     Regex(Name),
 }
 
-/// How a header is matched; a header that is absent never matches.
+/// How a header is matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderMatchSpec {
     /// The header's name.
     pub name: Name,
     /// Its value.
     pub value: ValueMatchSpec,
+    /// Takes what `value` does not. A header that is absent never matches, but for
+    /// [`ValueMatchSpec::Present`], which then asks for its absence.
+    pub invert: bool,
+}
+
+/// How a query parameter is matched; one that is absent never matches. Of several with one name,
+/// the first counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryMatchSpec {
+    /// The parameter's name, decoded.
+    pub name: Name,
+    /// Its decoded value.
+    pub value: ValueMatchSpec,
+}
+
+/// How a variable is matched; one that has no value counts as empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableMatchSpec {
+    /// The variable's name.
+    pub name: Name,
+    /// Its value; `None` = the condition never holds.
+    pub value: Option<ValueMatchSpec>,
 }
 
 /// How a value is matched.
@@ -90,6 +122,16 @@ pub enum ValueMatchSpec {
     Regex(Name),
     /// Is there and not empty.
     NonEmpty,
+    /// Is there.
+    Present,
+    /// Starts with this.
+    Prefix(Name),
+    /// Ends with this.
+    Suffix(Name),
+    /// Has this in it.
+    Contains(Name),
+    /// Is a whole number in decimal, not below the first and below the second.
+    Range(i64, i64),
 }
 
 /// What a route does.
@@ -137,6 +179,8 @@ pub enum ClusterChoiceSpec {
     Weighted(Vec<WeightedClusterSpec>),
     /// The one whose name this variable holds.
     Variable(Name),
+    /// The one whose name this header holds.
+    Header(Name),
 }
 
 impl Default for ClusterChoiceSpec {
@@ -198,22 +242,43 @@ pub enum HostRewriteSpec {
     HostName,
 }
 
-/// What a consistent-hash balancer hashes.
+/// What a consistent-hash balancer hashes: all keys that the request has, up to the first terminal
+/// one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HashPolicySpec {
+    /// In order.
+    pub keys: Vec<HashKeySpec>,
+    /// The hash of a request that has none of them; `None` = none, and any host will do.
+    pub otherwise: Option<u64>,
+}
+
+/// One of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashPolicySpec {
+pub struct HashKeySpec {
+    /// What is hashed.
+    pub source: HashSourceSpec,
+    /// Whether the keys after it count only where the request does not have it.
+    pub terminal: bool,
+}
+
+/// What is hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashSourceSpec {
     /// This header, as `name:value`.
     Header(Name),
     /// This cookie, as `name=value`.
     Cookie {
         /// The cookie's name.
         name: Name,
-        /// Path of a cookie that is made when the client has none.
+        /// Path of a cookie that is made when the client has none; may be empty.
         path: Name,
-        /// Its life; zero = none is made.
-        ttl: Duration,
+        /// Its life, zero = until the browser closes; `None` = none is made.
+        ttl: Option<Duration>,
     },
     /// The client's address.
     SourceIp,
+    /// This query parameter's decoded value.
+    QueryParameter(Name),
 }
 
 /// A reply that the proxy gives by itself.

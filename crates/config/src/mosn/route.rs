@@ -14,16 +14,16 @@ pub struct RouteAction {
     /// `weighted_clusters`.
     #[serde(skip_serializing_if = "unset")]
     pub cluster_variable: String,
-    /// Does nothing in MOSN.
+    /// The header that holds the cluster's name; used without any of the other three.
     #[serde(skip_serializing_if = "unset")]
-    pub cluster_header: Option<NoEffect>,
+    pub cluster_header: String,
     /// What the upstream speaks. Default, and `Auto`: what the client speaks.
     #[serde(skip_serializing_if = "unset")]
     pub upstream_protocol: String,
     /// Clusters by weight, instead of `cluster_name`.
     #[serde(skip_serializing_if = "unset")]
     pub weighted_clusters: Vec<WeightedCluster>,
-    /// What consistent hashing hashes; only the first counts.
+    /// What consistent hashing hashes.
     #[serde(skip_serializing_if = "unset")]
     pub hash_policy: Vec<HashPolicy>,
     /// Which hosts may take the request (subset balancing).
@@ -100,6 +100,22 @@ pub struct HashPolicy {
     /// The client's address.
     #[serde(skip_serializing_if = "unset")]
     pub source_ip: Option<SourceIpHashPolicy>,
+    /// A query parameter. Ours.
+    #[serde(skip_serializing_if = "unset")]
+    pub query_parameter: Option<QueryHashPolicy>,
+    /// Whether the policies after it count only where the request does not have it. Default
+    /// false. Ours.
+    #[serde(skip_serializing_if = "unset")]
+    pub terminal: bool,
+}
+
+/// Hashes a query parameter.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct QueryHashPolicy {
+    /// The parameter.
+    #[serde(skip_serializing_if = "unset")]
+    pub name: String,
 }
 
 /// Hashes a header.

@@ -107,6 +107,9 @@ pub struct RouterMatch {
     /// All of them match.
     #[serde(skip_serializing_if = "unset")]
     pub headers: Vec<HeaderMatcher>,
+    /// All of them match. Ours.
+    #[serde(skip_serializing_if = "unset")]
+    pub query_parameters: Vec<QueryMatcher>,
     /// Conditions on variables.
     #[serde(skip_serializing_if = "unset")]
     pub variables: Vec<VariableMatcher>,
@@ -128,6 +131,52 @@ pub struct HeaderMatcher {
     /// Whether `value` is a regular expression. Default false.
     #[serde(skip_serializing_if = "unset")]
     pub regex: bool,
+    /// Whether it only has to be there, with any value. This and what follows is ours.
+    #[serde(skip_serializing_if = "unset")]
+    pub present_match: bool,
+    /// What its value starts with, instead of `value`.
+    #[serde(skip_serializing_if = "unset")]
+    pub prefix_match: String,
+    /// What its value ends with, instead of `value`.
+    #[serde(skip_serializing_if = "unset")]
+    pub suffix_match: String,
+    /// What its value contains, instead of `value`.
+    #[serde(skip_serializing_if = "unset")]
+    pub contains_match: String,
+    /// The whole numbers that its value is one of, instead of `value`.
+    #[serde(skip_serializing_if = "unset")]
+    pub range_match: Option<RangeMatch>,
+    /// Takes what would not match. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub invert_match: bool,
+}
+
+/// Whole numbers (`range_match`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RangeMatch {
+    /// The first.
+    pub start: i64,
+    /// The one after the last.
+    pub end: i64,
+}
+
+/// A condition on a query parameter (`match.query_parameters[]`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct QueryMatcher {
+    /// The parameter.
+    #[serde(skip_serializing_if = "unset")]
+    pub name: String,
+    /// Its decoded value.
+    #[serde(skip_serializing_if = "unset")]
+    pub value: String,
+    /// Whether `value` is a regular expression. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub regex: bool,
+    /// Whether it only has to be there, with any value. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub present_match: bool,
 }
 
 /// A condition on a variable (`match.variables[]`).

@@ -9,6 +9,7 @@ mod listener;
 mod names;
 mod proxy;
 mod route;
+mod route_match;
 mod router;
 mod server;
 

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use crate::model::Name;
+use crate::pattern;
 
 /// Names and regular expressions that were seen before: names are shared, expressions checked once.
 #[derive(Default)]
@@ -41,22 +42,13 @@ impl Names {
         if self.good_patterns.contains(pattern) {
             return Ok(());
         }
-        match regex::bytes::Regex::new(pattern) {
+        match pattern::compile(pattern) {
             Ok(_) => {
                 let name = self.share(pattern);
                 self.good_patterns.insert(name);
                 Ok(())
             }
-            Err(regex::Error::CompiledTooBig(limit)) => {
-                Err(format!("the regular expression needs more than {limit} bytes"))
-            }
-            Err(error) => {
-                // The library's text spans lines, the last of which says what is wrong.
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default();
-                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                Err(format!("{pattern:?} is not a regular expression: {reason}"))
-            }
+            Err(reason) => Err(format!("{pattern:?} is not a regular expression: {reason}")),
         }
     }
 }

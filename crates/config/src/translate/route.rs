@@ -4,97 +4,64 @@ use mosn_core::Protocol;
 
 use super::Names;
 use super::header::{check_name, lists, mutations};
+use super::route_match::{pattern, route_match};
 use super::router::filter_config;
 use crate::document::At;
-use crate::features::Feature;
 use crate::model::{
-    ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HashPolicySpec, HeaderMatchSpec,
-    HostRewriteSpec, Name, PathMatchSpec, PathRewriteSpec, RedirectSpec, RetrySpec, RouteMatchSpec,
-    RouteSpec, ValueMatchSpec, WeightedClusterSpec,
+    ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HashKeySpec, HashPolicySpec,
+    HashSourceSpec, HeaderMutationsSpec, HostRewriteSpec, Name, PathRewriteSpec, RedirectSpec, RetrySpec,
+    RouteSpec, WeightedClusterSpec,
 };
-use crate::mosn::{DirectResponse, HashPolicy, Redirect, RetryPolicy, RouteAction, Router, RouterMatch};
+use crate::mosn::{DirectResponse, HashPolicy, Redirect, RetryPolicy, RouteAction, Router};
 use crate::problem::Severity;
 use crate::value::Metadata;
 
 pub(super) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpec {
     let matches = route_match(&at.key("match"), &router.matches, names);
-    let action = match (&router.direct_response, &router.redirect) {
+    let leaves_request = !matches.variables.is_empty() || !matches.expressions.is_empty();
+    let mut action = match (&router.direct_response, &router.redirect) {
         (Some(direct), _) => direct_response(&at.key("direct_response"), direct),
         (None, Some(to)) => redirect(&at.key("redirect"), to, names),
         (None, None) => forward(&at.key("route"), &router.route, names),
     };
+    let mut headers = mutations(&at.key("route"), &lists!(router.route), names);
+    if leaves_request {
+        leave_request(&at.key("route"), &mut action, &mut headers);
+    }
     RouteSpec {
         name: None,
         matches,
         action,
-        headers: mutations(&at.key("route"), &lists!(router.route), names),
+        headers,
+        leaves_request,
         filter_config: filter_config(router.per_filter_config.as_ref()),
     }
 }
 
-fn route_match(at: &At<'_>, matches: &RouterMatch, names: &mut Names) -> RouteMatchSpec {
-    let path = if !matches.prefix.is_empty() {
-        PathMatchSpec::Prefix(names.share(&matches.prefix))
-    } else if !matches.path.is_empty() {
-        PathMatchSpec::Exact(names.share(&matches.path))
-    } else if !matches.regex.is_empty() {
-        pattern(&at.key("regex"), &matches.regex, names);
-        PathMatchSpec::Regex(names.share(&matches.regex))
-    } else {
-        PathMatchSpec::Any
-    };
-    let by_path = path != PathMatchSpec::Any;
-    for (key, given, feature) in [
-        ("variables", !matches.variables.is_empty(), Feature::VariableMatch),
-        ("dsl_expressions", !matches.dsl_expressions.is_empty(), Feature::DslMatch),
-    ] {
-        if given && by_path {
-            at.key(key).warning("has no effect beside prefix, path or regex");
-        } else if given {
-            at.key(key).needs(feature);
-        }
+/// MOSN sends requests of routes by variable or expression on as they are (proxy reference 3.3). To
+/// change them now would change traffic.
+fn leave_request(at: &At<'_>, action: &mut ActionSpec, headers: &mut HeaderMutationsSpec) {
+    let mut ignored = Vec::new();
+    if let ActionSpec::Forward(forward) = action {
+        ignored.extend(forward.path_rewrite.take().map(|rewrite| match rewrite {
+            PathRewriteSpec::Prefix(_) => "prefix_rewrite",
+            PathRewriteSpec::Regex { .. } => "regex_rewrite",
+        }));
+        ignored.extend(forward.host_rewrite.take().map(|rewrite| match rewrite {
+            HostRewriteSpec::Literal(_) => "host_rewrite",
+            HostRewriteSpec::Header(_) => "auto_host_rewrite_header",
+            HostRewriteSpec::HostName => "auto_host_rewrite",
+        }));
     }
-    let mut spec = RouteMatchSpec { path, headers: Vec::new(), method: None };
-    if !by_path
-        && let [only] = matches.headers.as_slice()
-        && only.name == "service"
-        && !only.value.is_empty()
-    {
-        // RPC routes write `service: ".*"` for any service, with or without `regex`.
-        let value = match only.value.as_str() {
-            ".*" => ValueMatchSpec::NonEmpty,
-            value => ValueMatchSpec::Exact(names.share(value)),
-        };
-        spec.headers.push(HeaderMatchSpec { name: names.share("service"), value });
-        return spec;
+    if let Some(headers) = &mut headers.inner {
+        let lists = [
+            ("request_headers_to_add", std::mem::take(&mut headers.request_add).is_empty()),
+            ("request_headers_to_remove", std::mem::take(&mut headers.request_remove).is_empty()),
+        ];
+        ignored.extend(lists.into_iter().filter(|(_, empty)| !empty).map(|(key, _)| key));
     }
-    for (index, header) in matches.headers.iter().enumerate() {
-        let at_headers = at.key("headers");
-        let at = at_headers.index(index);
-        check_name(&at.key("name"), &header.name);
-        if by_path && header.name.eq_ignore_ascii_case("method") {
-            match &spec.method {
-                Some(method) if *method != header.value => {
-                    at.error(format!("the method cannot be both {method:?} and {:?}", header.value));
-                }
-                _ => spec.method = Some(header.value.clone()),
-            }
-            continue;
-        }
-        let value = if header.regex {
-            pattern(&at.key("value"), &header.value, names);
-            ValueMatchSpec::Regex(names.share(&header.value))
-        } else {
-            ValueMatchSpec::Exact(names.share(&header.value))
-        };
-        spec.headers.push(HeaderMatchSpec { name: names.share(&header.name), value });
-    }
-    spec
-}
-
-fn pattern(at: &At<'_>, text: &str, names: &mut Names) {
-    if let Err(reason) = names.check_pattern(text) {
-        at.error(reason);
+    for key in ignored {
+        at.key(key).warning("has no effect on a route that matches by variables or expressions");
     }
 }
 
@@ -151,7 +118,7 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
         path_rewrite: path_rewrite(at, action, names),
         host_rewrite: host_rewrite(at, action, names),
         metadata_match: metadata(&action.metadata_match, names),
-        hash_policy: action.hash_policy.first().map(|policy| hash_policy(policy, names)),
+        hash_policy: hash_policy(&at.key("hash_policy"), &action.hash_policy, names),
     }))
 }
 
@@ -180,8 +147,11 @@ fn cluster_choice(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Optio
         return Some(ClusterChoiceSpec::Named(names.share(&action.cluster_name)));
     }
     if !action.cluster_variable.is_empty() {
-        at.key("cluster_variable").needs(Feature::ClusterVariable);
         return Some(ClusterChoiceSpec::Variable(names.share(&action.cluster_variable)));
+    }
+    if !action.cluster_header.is_empty() {
+        check_name(&at.key("cluster_header"), &action.cluster_header);
+        return Some(ClusterChoiceSpec::Header(names.share(&action.cluster_header)));
     }
     at.warning("names no cluster: requests that match are answered 404");
     None
@@ -258,15 +228,43 @@ fn host_rewrite(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<
     action.auto_host_rewrite.then_some(HostRewriteSpec::HostName)
 }
 
-fn hash_policy(policy: &HashPolicy, names: &mut Names) -> HashPolicySpec {
-    match (&policy.cookie, &policy.header) {
-        (Some(cookie), _) => HashPolicySpec::Cookie {
+/// MOSN hashes to 0 what a request does not have, and reads the first policy only.
+fn hash_policy(at: &At<'_>, policies: &[HashPolicy], names: &mut Names) -> Option<HashPolicySpec> {
+    let keys: Vec<_> = policies
+        .iter()
+        .enumerate()
+        .map(|(index, policy)| HashKeySpec {
+            source: hash_source(&at.index(index), policy, names),
+            terminal: policy.terminal,
+        })
+        .collect();
+    // Where the client has no address (a socket file), one host for all would be no balance.
+    let by_address = keys.iter().all(|key| key.source == HashSourceSpec::SourceIp);
+    let otherwise = (!by_address).then_some(0);
+    (!keys.is_empty()).then_some(HashPolicySpec { keys, otherwise })
+}
+
+fn hash_source(at: &At<'_>, policy: &HashPolicy, names: &mut Names) -> HashSourceSpec {
+    if let Some(cookie) = &policy.cookie {
+        let at = at.key("cookie");
+        let path_ok = cookie.path.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b';');
+        check_name(&at.key("name"), &cookie.name);
+        if !path_ok {
+            at.key("path").error(format!("expected a path such as \"/\", found {:?}", cookie.path));
+        }
+        return HashSourceSpec::Cookie {
             name: names.share(&cookie.name),
             path: names.share(&cookie.path),
-            ttl: cookie.ttl.positive().unwrap_or_default(),
-        },
-        (None, Some(header)) => HashPolicySpec::Header(names.share(&header.key)),
-        (None, None) => HashPolicySpec::SourceIp,
+            ttl: positive(&at.key("ttl"), cookie.ttl),
+        };
+    }
+    if let Some(header) = &policy.header {
+        check_name(&at.key("header").key("key"), &header.key);
+        return HashSourceSpec::Header(names.share(&header.key));
+    }
+    match &policy.query_parameter {
+        Some(parameter) => HashSourceSpec::QueryParameter(names.share(&parameter.name)),
+        None => HashSourceSpec::SourceIp,
     }
 }
 

@@ -30,10 +30,11 @@ fn route(action: ActionSpec) -> RouteSpec {
         matches: RouteMatchSpec {
             path: PathMatchSpec::Prefix("/".into()),
             headers: Vec::new(),
-            method: None,
+            ..RouteMatchSpec::default()
         },
         action,
         headers: HeaderMutationsSpec { inner: Some(Box::new(mutations)) },
+        leaves_request: false,
         filter_config: None,
     }
 }

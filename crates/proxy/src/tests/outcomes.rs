@@ -1,6 +1,8 @@
 //! What balancers and outlier detection learn of hosts.
 
-use mosn_config::model::{HashPolicySpec, HttpLimits, RetrySpec};
+use std::{rc::Rc, time::Duration};
+
+use mosn_config::model::{HashKeySpec, HashPolicySpec, HashSourceSpec, HttpLimits, RetrySpec};
 use mosn_core::{BodyLength, Failure};
 use mosn_upstream::Outcome;
 
@@ -44,7 +46,7 @@ fn a_reply_that_breaks_off_tells_against_the_host() {
 #[test]
 fn time_limits_tell_against_the_host() {
     play(|| async {
-        let route = forward(|spec| spec.timeout = Some(std::time::Duration::from_millis(100)));
+        let route = forward(|spec| spec.timeout = Some(Duration::from_millis(100)));
         let world = World::with(route, HttpLimits::default(), vec![Plan::on(1, Vec::new())]);
         world.run(Client::new(), get()).await;
         let outcomes = world.upstream.outcomes.borrow();
@@ -78,7 +80,9 @@ fn nobody_blames_a_host_for_closing_a_connection_that_idled() {
 #[test]
 fn every_try_is_chosen_by_the_same_hash_and_goes_on_from_the_last_position() {
     play(|| async {
-        let route = forward(|spec| spec.hash_policy = Some(HashPolicySpec::Header("x-user".into())));
+        let key = HashKeySpec { source: HashSourceSpec::Header("x-user".into()), terminal: false };
+        let policy = HashPolicySpec { keys: vec![key], otherwise: Some(0) };
+        let route = forward(|spec| spec.hash_policy = Some(policy));
         let refused = || Plan::refused(1, Failure::ConnectFailed);
         let plans = vec![refused(), refused(), answers(2, 0, 200), answers(2, 0, 200)];
         let world = World::with(route, HttpLimits::default(), plans);
@@ -100,5 +104,37 @@ fn without_a_hash_policy_there_is_no_hash() {
         let world = World::forwarding(vec![answers(1, 0, 200)]);
         world.run(Client::new(), get()).await;
         assert_eq!(world.sent(0).borrow().hash, None);
+    });
+}
+
+#[test]
+fn a_client_without_the_hash_policys_cookie_is_given_one_that_brings_it_back() {
+    play(|| async {
+        let ttl = Some(Duration::from_secs(60));
+        let source = HashSourceSpec::Cookie { name: "sid".into(), path: "/".into(), ttl };
+        let keys = vec![HashKeySpec { source, terminal: false }];
+        let policy = HashPolicySpec { keys, otherwise: Some(0) };
+        let route = forward(|spec| spec.hash_policy = Some(policy));
+        let plans = vec![Plan::refused(1, Failure::ConnectFailed), answers(2, 0, 200), answers(2, 0, 200)];
+        let world = World::with(route, HttpLimits::default(), plans);
+        let cookies = |got: &Client| Rc::clone(&got.got);
+        let client = Client::new();
+        let got = cookies(&client);
+        world.run(client, get()).await;
+        let set_cookie = {
+            let got = got.borrow();
+            let all: Vec<_> = got.head.as_ref().expect("a head").headers.get_all("set-cookie").collect();
+            assert_eq!(all.len(), 1, "one cookie, however many tries there were");
+            String::from_utf8(all[0].to_vec()).expect("text")
+        };
+        let mut request = get();
+        request.headers.append("Cookie", set_cookie.split(';').next().unwrap_or_default().as_bytes());
+        let client = Client::new();
+        let got = cookies(&client);
+        world.run(client, request).await;
+        assert!(!got.borrow().head.as_ref().expect("a head").headers.contains("set-cookie"));
+        let hashes = [0, 1, 2].map(|try_| world.sent(try_).borrow().hash);
+        assert!(hashes[0].is_some());
+        assert_eq!(hashes, [hashes[0]; 3]);
     });
 }

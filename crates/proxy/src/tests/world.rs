@@ -192,10 +192,11 @@ fn any(action: ActionSpec) -> RouteSpec {
         matches: RouteMatchSpec {
             path: PathMatchSpec::Prefix("/".into()),
             headers: Vec::new(),
-            method: None,
+            ..RouteMatchSpec::default()
         },
         action,
         headers: HeaderMutationsSpec::default(),
+        leaves_request: false,
         filter_config: None,
     }
 }

@@ -94,9 +94,9 @@ impl<'a> Keys<'a> {
 /// The headers that must have a certain value.
 fn exact_headers(route: &Route) -> impl Iterator<Item = (&Field, &Name)> {
     let headers = route.conditions.iter().flat_map(|conditions| &conditions.headers);
-    headers.filter_map(|header| match &header.value {
+    headers.filter(|header| !header.invert).filter_map(|header| match &header.value {
         ValueCondition::Exact(value) => Some((&header.field, value)),
-        ValueCondition::Regex(_) | ValueCondition::NonEmpty => None,
+        _ => None,
     })
 }
 

@@ -1,21 +1,28 @@
 use bytes::Bytes;
 use http::Method;
 use mosn_config::model::{
-    ActionSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec,
-    ValueMatchSpec, VirtualHostSpec,
+    ActionSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec, QueryMatchSpec, RouteMatchSpec,
+    RouteSpec, RouterSpec, ValueMatchSpec, VariableMatchSpec, VirtualHostSpec,
 };
 use mosn_core::{BodyLength, Headers, RequestHead, Scheme};
+use mosn_telemetry::Variable;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Router;
+use crate::{Message, Router, Variables, WithVariables};
 
 fn route(path: PathMatchSpec, headers: Vec<HeaderMatchSpec>, method: Option<&str>) -> RouteSpec {
     RouteSpec {
         name: None,
-        matches: RouteMatchSpec { path, headers, method: method.map(str::to_owned) },
+        matches: RouteMatchSpec {
+            path,
+            headers,
+            method: method.map(str::to_owned),
+            ..RouteMatchSpec::default()
+        },
         action: ActionSpec::None,
         headers: HeaderMutationsSpec::default(),
+        leaves_request: false,
         filter_config: None,
     }
 }
@@ -46,6 +53,7 @@ fn head(method: Method, path: String, headers: &[(&str, String)]) -> RequestHead
 
 /// The number of the route that the index finds, after checking that a scan finds the same.
 fn find(router: &Router, head: &RequestHead) -> Option<usize> {
+    let subject = &WithVariables(head, TestVariables);
     let routes = router.virtual_hosts[0].routes();
     let index = Index::of(routes);
     let number = |route: Option<&Route>| {
@@ -53,14 +61,14 @@ fn find(router: &Router, head: &RequestHead) -> Option<usize> {
     };
     let mut buffer = crate::path::Buffer::new();
     let path = crate::path::canonical(head.path_only(), &mut buffer).path;
-    let indexed = number(index.find(routes, path, head));
-    assert_eq!(indexed, number(router.virtual_hosts[0].find_linear(path, head)), "index, {head:?}");
-    assert_eq!(indexed, number(router.find(head).map(|found| found.route)), "as built, {head:?}");
+    let indexed = number(index.find(routes, path, subject));
+    assert_eq!(indexed, number(router.virtual_hosts[0].find_linear(path, subject)), "index, {head:?}");
+    assert_eq!(indexed, number(router.find(subject).map(|found| found.route)), "as built, {head:?}");
     indexed
 }
 
 fn exact_header(name: &str, value: &str) -> HeaderMatchSpec {
-    HeaderMatchSpec { name: name.into(), value: ValueMatchSpec::Exact(value.into()) }
+    HeaderMatchSpec { name: name.into(), value: ValueMatchSpec::Exact(value.into()), invert: false }
 }
 
 /// Few texts, so that rules overlap a lot.
@@ -75,31 +83,78 @@ fn any_path() -> impl Strategy<Value = PathMatchSpec> {
     ]
 }
 
-fn any_header() -> impl Strategy<Value = HeaderMatchSpec> {
-    let value = prop_oneof![
-        4 => "[xy]{0,2}".prop_map(|value| ValueMatchSpec::Exact(value.into())),
+fn any_value() -> impl Strategy<Value = ValueMatchSpec> {
+    prop_oneof![
+        6 => "[xy]{0,2}".prop_map(|value| ValueMatchSpec::Exact(value.into())),
         1 => Just(ValueMatchSpec::NonEmpty),
+        1 => Just(ValueMatchSpec::Present),
         1 => Just(ValueMatchSpec::Regex("^x".into())),
-    ];
+        1 => Just(ValueMatchSpec::Prefix("x".into())),
+        1 => Just(ValueMatchSpec::Suffix("y".into())),
+        1 => Just(ValueMatchSpec::Contains("xy".into())),
+        1 => Just(ValueMatchSpec::Range(-1, 3)),
+    ]
+}
+
+fn any_header() -> impl Strategy<Value = HeaderMatchSpec> {
     let name = prop::sample::select(vec!["service", "X-Other", "host", ":method"]);
-    (name, value).prop_map(|(name, value)| HeaderMatchSpec { name: name.into(), value })
+    (name, any_value(), prop::bool::weighted(0.2)).prop_map(|(name, value, invert)| HeaderMatchSpec {
+        name: name.into(),
+        value,
+        invert,
+    })
+}
+
+fn any_query() -> impl Strategy<Value = QueryMatchSpec> {
+    (prop::sample::select(vec!["a", "b"]), any_value())
+        .prop_map(|(name, value)| QueryMatchSpec { name: name.into(), value })
+}
+
+fn any_variables() -> impl Strategy<Value = Vec<VariableMatchSpec>> {
+    let name = prop::sample::select(vec!["request_arg_a", "request_header_service"]);
+    let one = (name, prop::option::weighted(0.9, any_value()))
+        .prop_map(|(name, value)| VariableMatchSpec { name: name.into(), value });
+    prop::collection::vec(one, 0..3)
 }
 
 fn any_route() -> impl Strategy<Value = RouteSpec> {
-    let headers = prop_oneof![3 => Just(vec![]), 2 => prop::collection::vec(any_header(), 1..3)];
+    let some = |one| prop_oneof![3 => Just(0..1_usize), 2 => Just(one)];
+    let headers = some(1..3).prop_flat_map(|count| prop::collection::vec(any_header(), count));
+    let query = prop_oneof![4 => Just(vec![]), 1 => prop::collection::vec(any_query(), 1..3)];
+    let variables = prop_oneof![6 => Just(vec![]), 1 => prop::collection::vec(any_variables(), 1..3)];
     let method = prop_oneof![4 => Just(None), 1 => Just(Some("GET"))];
-    (any_path(), headers, method).prop_map(|(path, headers, method)| route(path, headers, method))
+    (any_path(), headers, method, query, variables).prop_map(|(path, headers, method, query, variables)| {
+        let mut route = route(path, headers, method);
+        route.matches.query = query;
+        route.matches.variables = variables;
+        route
+    })
+}
+
+/// Knows of each request what is asked of it here.
+struct TestVariables;
+
+impl Variables for TestVariables {
+    fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
+        let Message::Request(head) = message else { return false };
+        let found = if Some(variable) == Variable::parse("request_arg_a").as_ref() {
+            crate::query::argument(head.query().unwrap_or_default(), "a", <[u8]>::to_vec)
+        } else {
+            head.headers.get("service").map(<[u8]>::to_vec)
+        };
+        found.map(|value| out.extend_from_slice(&value)).is_some()
+    }
 }
 
 fn any_head() -> impl Strategy<Value = RequestHead> {
     let path = prop_oneof![
-        8 => "/[aAkK\u{212a}]{0,3}/?[ab]{0,3}(\\?a)?".prop_map(|path| path),
+        8 => "/[aAkK\u{212a}]{0,3}/?[ab]{0,3}(\\?[ab]=[xy1]{0,2}(&[ab](=[xy]{0,2})?)?)?".prop_map(|path| path),
         1 => Just("/%61//./a".to_owned()),
         1 => Just(String::new()),
         1 => Just("*".to_owned()),
     ];
     let headers =
-        prop::collection::vec((prop::sample::select(vec!["Service", "x-other"]), "[xy]{0,2}"), 0..3);
+        prop::collection::vec((prop::sample::select(vec!["Service", "x-other"]), "[xy0-9]{0,2}"), 0..3);
     let method = prop::sample::select(vec![Method::GET, Method::POST]);
     (method, path, headers).prop_map(|(method, path, headers)| head(method, path, &headers))
 }
@@ -150,7 +205,7 @@ fn many_services_are_told_apart_by_header() {
     routes.insert(5, route(PathMatchSpec::Any, vec![double, exact_header("zone", "b")], None));
     routes.push(route(
         PathMatchSpec::Any,
-        vec![HeaderMatchSpec { name: "service".into(), value: ValueMatchSpec::NonEmpty }],
+        vec![HeaderMatchSpec { name: "service".into(), value: ValueMatchSpec::NonEmpty, invert: false }],
         None,
     ));
     let router = router(routes);

@@ -2,14 +2,15 @@ use bytes::Bytes;
 use http::Method;
 use mosn_config::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HeaderAddSpec, HeaderMatchSpec,
-    HeaderMutations, HeaderMutationsSpec, HostRewriteSpec, PathMatchSpec, PathRewriteSpec, RedirectSpec,
-    RouteMatchSpec, RouteSpec, ValueMatchSpec, VirtualHostSpec, WeightedClusterSpec,
+    HeaderMutations, HeaderMutationsSpec, HostRewriteSpec, Name, PathMatchSpec, PathRewriteSpec,
+    QueryMatchSpec, RedirectSpec, RouteMatchSpec, RouteSpec, ValueMatchSpec, VariableMatchSpec,
+    VirtualHostSpec, WeightedClusterSpec,
 };
 use mosn_core::{BodyLength, Scheme};
 use mosn_telemetry::Variable;
 
 use super::*;
-use crate::{Action, Forward, Message, NoVariables, Problem, WithVariables};
+use crate::{Action, Forward, Message, Metadata, NoVariables, Problem, WithVariables};
 
 fn prefix(text: &str) -> PathMatchSpec {
     PathMatchSpec::Prefix(text.into())
@@ -18,9 +19,10 @@ fn prefix(text: &str) -> PathMatchSpec {
 fn route(path: PathMatchSpec, action: ActionSpec) -> RouteSpec {
     RouteSpec {
         name: None,
-        matches: RouteMatchSpec { path, headers: vec![], method: None },
+        matches: RouteMatchSpec { path, ..RouteMatchSpec::default() },
         action,
         headers: HeaderMutationsSpec::default(),
+        leaves_request: false,
         filter_config: None,
     }
 }
@@ -62,6 +64,23 @@ fn get(authority: &'static str, path: &'static str) -> RequestHead {
         expects_continue: false,
         one_way: false,
     }
+}
+
+/// A router with one route, which takes what `matches` says.
+fn taking(matches: RouteMatchSpec) -> Router {
+    let route = RouteSpec { matches, ..route(PathMatchSpec::Any, forward(to("a"))) };
+    build(&table(vec![virtual_host(&["*"], vec![route])]))
+}
+
+/// Whether the route takes a request with this header; `None` = without it.
+fn takes(value: &ValueMatchSpec, invert: bool, sent: Option<&str>) -> bool {
+    let header = HeaderMatchSpec { name: "X-One".into(), value: value.clone(), invert };
+    let router = taking(RouteMatchSpec { headers: vec![header], ..RouteMatchSpec::default() });
+    let mut head = get("h", "/");
+    if let Some(sent) = sent {
+        head.headers.append("x-one", sent.as_bytes());
+    }
+    router.find(&head).is_some()
 }
 
 fn forward_of<'a>(found: &RouteMatch<'a>) -> &'a Forward {
@@ -144,8 +163,8 @@ fn a_service_rule_matches_a_header() {
     let service = |value| RouteSpec {
         matches: RouteMatchSpec {
             path: PathMatchSpec::Any,
-            headers: vec![HeaderMatchSpec { name: "service".into(), value }],
-            method: None,
+            headers: vec![HeaderMatchSpec { name: "service".into(), value, invert: false }],
+            ..RouteMatchSpec::default()
         },
         ..route(PathMatchSpec::Any, forward(to("any")))
     };
@@ -283,8 +302,13 @@ fn every_problem_is_reported_with_its_place() {
     let bad_header = RouteSpec {
         matches: RouteMatchSpec {
             path: PathMatchSpec::Any,
-            headers: vec![HeaderMatchSpec { name: "x".into(), value: ValueMatchSpec::Regex("[".into()) }],
+            headers: vec![HeaderMatchSpec {
+                name: "x".into(),
+                value: ValueMatchSpec::Regex("[".into()),
+                invert: false,
+            }],
             method: Some("GE T".into()),
+            ..RouteMatchSpec::default()
         },
         ..route(PathMatchSpec::Any, ActionSpec::None)
     };
@@ -341,4 +365,164 @@ fn every_problem_is_reported_with_its_place() {
 fn a_hundred_thousand_routes_are_small() {
     assert!(size_of::<Route>() <= 80, "{}", size_of::<Route>());
     assert!(size_of::<Forward>() <= 48, "{}", size_of::<Forward>());
+}
+
+#[test]
+fn a_header_is_matched_by_any_part_of_its_value() {
+    use ValueMatchSpec as V;
+    for (value, yes, no) in [
+        (V::Exact("abc".into()), "abc", "ABC"),
+        (V::Regex("b.$".into()), "abc", "abcd"),
+        (V::NonEmpty, "a", ""),
+        (V::Prefix("ab".into()), "abc", "xab"),
+        (V::Suffix("bc".into()), "abc", "bcx"),
+        (V::Contains("b".into()), "abc", "acd"),
+        (V::Range(-5, 10), "-5", "10"),
+        (V::Range(0, i64::MAX), "7", "7.5"),
+    ] {
+        for invert in [false, true] {
+            assert_eq!(takes(&value, invert, Some(yes)), !invert, "{value:?} {invert}");
+            assert_eq!(takes(&value, invert, Some(no)), invert, "{value:?} {invert}");
+            assert!(!takes(&value, invert, None), "{value:?} {invert}: an absent header matches nothing");
+        }
+    }
+}
+
+#[test]
+fn a_header_can_be_asked_to_be_there_or_not() {
+    assert!(takes(&ValueMatchSpec::Present, false, Some("")));
+    assert!(!takes(&ValueMatchSpec::Present, false, None));
+    assert!(!takes(&ValueMatchSpec::Present, true, Some("a")));
+    assert!(takes(&ValueMatchSpec::Present, true, None));
+}
+
+#[test]
+fn query_parameters_are_matched_decoded_and_all_of_them() {
+    let parameter = |name: &str, value| QueryMatchSpec { name: name.into(), value };
+    let query = vec![
+        parameter("a b", ValueMatchSpec::Exact("x y".into())),
+        parameter("debug", ValueMatchSpec::Present),
+    ];
+    let router = taking(RouteMatchSpec { query, ..RouteMatchSpec::default() });
+    for (path, expected) in [
+        ("/?a+b=x%20y&debug", true),
+        ("/?debug=&a%20b=x+y", true),
+        ("/?a+b=x%20y", false),
+        ("/?a+b=X%20y&debug", false),
+        ("/?a+b=z&a+b=x+y&debug", false),
+        ("/", false),
+        ("/a+b=x+y&debug", false),
+    ] {
+        assert_eq!(router.find(&get("h", path)).is_some(), expected, "{path}");
+    }
+}
+
+#[test]
+fn variable_rules_follow_mosns_truth_table() {
+    let wants = |name: &str| VariableMatchSpec {
+        name: format!("request_header_{name}").into(),
+        value: Some(ValueMatchSpec::Exact("1".into())),
+    };
+    // [A or][B and][C]
+    let variables = vec![vec![wants("foo")], vec![wants("none"), wants("to")]];
+    let router = taking(RouteMatchSpec { variables, ..RouteMatchSpec::default() });
+    for bits in 0..8 {
+        let (a, b, c) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+        let mut head = get("h", "/");
+        for (name, set) in [("foo", a), ("none", b), ("to", c)] {
+            head.headers.append(name, if set { b"1" } else { b"0" });
+        }
+        let found = router.find(&WithVariables(&head, RequestHeaders)).is_some();
+        assert_eq!(found, a || (b && c), "{a} {b} {c}");
+    }
+}
+
+#[test]
+fn a_variable_without_a_value_counts_as_empty() {
+    let wants = |value| VariableMatchSpec { name: "request_header_foo".into(), value };
+    let takes = |value| {
+        let router = taking(RouteMatchSpec { variables: vec![vec![wants(value)]], ..Default::default() });
+        router.find(&WithVariables(&get("h", "/"), RequestHeaders)).is_some()
+    };
+    assert!(takes(Some(ValueMatchSpec::Regex("^$".into()))));
+    assert!(!takes(Some(ValueMatchSpec::Exact("x".into()))));
+    assert!(!takes(None), "a condition without a value never holds");
+}
+
+#[test]
+fn an_unknown_variable_in_a_rule_is_an_error() {
+    let matches = RouteMatchSpec {
+        variables: vec![vec![VariableMatchSpec { name: "nope".into(), value: None }]],
+        ..RouteMatchSpec::default()
+    };
+    let route = RouteSpec { matches, ..route(PathMatchSpec::Any, forward(to("a"))) };
+    let errors = Router::build(&table(vec![virtual_host(&["*"], vec![route])])).unwrap_err();
+    assert_eq!(
+        errors[0].to_string(),
+        "router `r`, virtual_hosts[0] `*`, routers[0]: `nope` in match.variables is not a known variable"
+    );
+}
+
+#[test]
+fn a_route_that_leaves_the_request_changes_the_reply_only() {
+    let mutations = HeaderMutations {
+        request_add: vec![add("x", "1", true)],
+        response_add: vec![add("y", "1", true)],
+        ..HeaderMutations::default()
+    };
+    let mut spec = table(vec![virtual_host(&["*"], vec![route(prefix("/"), forward(to("a")))])]);
+    spec.headers = HeaderMutationsSpec { inner: Some(Box::new(mutations)) };
+    spec.virtual_hosts[0].routes[0].leaves_request = true;
+    let router = build(&spec);
+    let mut head = get("h", "/");
+    let found = router.find(&head).unwrap();
+    found.mutate_request(&mut head, &NoVariables);
+    assert!(!head.headers.contains("x"));
+    let mut reply = Headers::default();
+    found.mutate_response(&mut reply, &NoVariables);
+    assert!(reply.contains("y"));
+}
+
+#[test]
+fn a_header_can_name_the_cluster() {
+    let choice = ClusterChoiceSpec::Header("x-cluster".into());
+    let router = build(&table(vec![virtual_host(
+        &["*"],
+        vec![route(prefix("/"), forward(ForwardSpec { cluster: choice, ..ForwardSpec::default() }))],
+    )]));
+    let mut head = get("h", "/");
+    assert_eq!(cluster(&router, &head), None);
+    head.headers.set("X-Cluster", b"there");
+    assert_eq!(cluster(&router, &head).as_deref(), Some("there"));
+    head.headers.set("X-Cluster", b"\xff");
+    assert_eq!(cluster(&router, &head), None);
+}
+
+/// Knows labels only.
+struct Labels(Metadata);
+
+impl Variables for Labels {
+    fn lookup(&self, _: &Variable, _: Message<'_>, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn labels(&self) -> Option<&Metadata> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn the_requests_own_labels_win_over_the_routes() {
+    let labels = |pairs: &[(&str, &str)]| -> std::collections::BTreeMap<Name, Name> {
+        pairs.iter().map(|&(key, value)| (key.into(), value.into())).collect()
+    };
+    let route_labels = Some(Box::new(labels(&[("zone", "a"), ("v", "1")])));
+    let spec = ForwardSpec { metadata_match: route_labels, ..to("a") };
+    let router = build(&table(vec![virtual_host(&["*"], vec![route(prefix("/"), forward(spec))])]));
+    let head = get("h", "/");
+    let forward = forward_of(&router.find(&head).unwrap());
+    let own = Labels(labels(&[("v", "2"), ("x", "y")]).into());
+    let pick = forward.cluster(&WithVariables(&head, own)).unwrap();
+    assert_eq!(**pick.metadata.unwrap(), labels(&[("zone", "a"), ("v", "2"), ("x", "y")]));
+    assert_eq!(forward.cluster(&head).unwrap().metadata.unwrap().len(), 2);
 }

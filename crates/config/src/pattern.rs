@@ -18,7 +18,10 @@ use std::{iter::Peekable, str::Chars};
 use regex::bytes::Regex;
 
 /// Compiles `pattern`; an error is one line.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn compile(pattern: &str) -> Result<Regex, String> {
     Regex::new(&translate(pattern)).map_err(|error| {
         let text = error.to_string();
         text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -26,7 +29,8 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 /// The same pattern in the dialect of the `regex` crates. What is wrong with it stays wrong.
-pub(crate) fn translate(pattern: &str) -> String {
+#[must_use]
+pub fn translate(pattern: &str) -> String {
     let bytes = pattern.is_ascii()
         && !pattern.contains("\\p")
         && !pattern.contains("\\P")
