@@ -9,12 +9,15 @@ from datetime import date
 from pathlib import Path
 
 from . import tools
-from .cases import CASES, GIB, MIB, Bench, Placement
+from .cases import CASES as HTTP_CASES
+from .cases import GIB, MIB, Bench, Placement
 from .load import WrongReply
 from .peers import PEERS
 from .proc import keep_nice
 from .report import write
+from .rpc import RPC_CASES
 
+CASES = HTTP_CASES + RPC_CASES
 BENCH = Path(__file__).resolve().parents[1]
 
 
@@ -30,6 +33,8 @@ def main():
     for name in ("nginx", "haproxy", "wrk", "h2load", "curl", "taskset"):
         if not found[name]:
             raise SystemExit(f"{name} is needed for every measurement")
+    if any(case in RPC_CASES for case in cases):
+        found["mosn"] = tools.mosn()
     peers = installed_peers(options.peers, found)
     if not peers:
         raise SystemExit("none of the chosen peers is installed")

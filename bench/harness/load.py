@@ -1,8 +1,10 @@
-"""Load generators: wrk for HTTP/1.1, h2load for HTTP/2 and for fixed rates; every reply is accounted for."""
+"""Load generators: wrk for HTTP/1.1, h2load for HTTP/2 and for fixed rates, `mosn bench` for RPC; every reply is
+accounted for."""
 
 import json
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,43 @@ def h2load(port, connections, streams, seconds, cores, http1=False, rate=None, l
     if log:
         result.p50, result.p99, result.p999 = _percentiles(log)
     return result
+
+
+def rpc(mosn, protocol, port, seconds, cores, meanwhile=None, **how):
+    """RPC load: `connections` with up to `outstanding` requests each, closed loop or at `rate` requests per second."""
+    child = start_rpc(mosn, protocol, port, seconds, cores, **how)
+    while meanwhile and child.poll() is None:
+        meanwhile()
+        time.sleep(0.1)
+    return rpc_result(child, seconds + how.get("warm_seconds", 0))
+
+
+def start_rpc(mosn, protocol, port, seconds, cores, connections, outstanding, rate=None, body=None, warm_seconds=0):
+    """The same, started and not waited for; `rpc_result` waits."""
+    argv = ["taskset", "-c", cores, mosn, "bench", "load", protocol, "--target", f"127.0.0.1:{port}"]
+    argv += [f"--connections={connections}", f"--outstanding={outstanding}", f"--duration={seconds}s"]
+    argv += [f"--warmup={warm_seconds}s", "--json=/dev/stderr"]
+    argv += [f"--rate={rate}"] if rate else []
+    argv += [f"--body={body}"] if body else []
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def rpc_result(child, seconds):
+    try:
+        out, said = child.communicate(timeout=seconds * 4 + 30)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise WrongReply(f"mosn bench did not end after {seconds} s") from None
+    if child.returncode != 0:
+        raise WrongReply(f"mosn bench: {out}{said if child.returncode != 1 else ''}")
+    found = json.loads(said)
+    if found["unsent"] > found["latency_us"]["count"] / 100:
+        raise WrongReply(f"the rate was too much: {out}")
+    latency = found["latency_us"]
+    return LoadResult(
+        found["replies"], found["duration_s"], latency["p50"], latency["p99"], latency["p99_9"]
+    )
 
 
 def _percentiles(log):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from .proc import Process, free_port, wait_until
-from .wire import answers_200
+from .wire import answers_200, answers_rpc
 
 BODY_BYTES = 1024
 _BLOCK = bytes((i * 131 + (i >> 8) * 17) & 0xFF for i in range(64 * 1024))
@@ -82,6 +82,25 @@ class FixedOrigin:
     def stop(self):
         for process in self.processes:
             process.stop()
+
+
+class EchoOrigin:
+    """Returns the argument of every call: `mosn bench serve`."""
+
+    def __init__(self, mosn, protocol, folder, cores):
+        self.number = free_port()
+        argv = [mosn, "bench", "serve", protocol, "--listen", f"127.0.0.1:{self.number}"]
+        self.process = Process("echo origin", argv, cores, Path(folder) / "origin" / "log")
+        wait_until(lambda: answers_rpc(mosn, self.number, protocol), 10, "the echo origin", self.process)
+
+    def port(self, protocol):
+        return self.number
+
+    def cpu_seconds(self):
+        return self.process.cpu().total
+
+    def stop(self):
+        self.process.stop()
 
 
 class StreamOrigin:

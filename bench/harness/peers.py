@@ -4,16 +4,21 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import tools
 from .proc import Process, free_port, wait_until
-from .wire import answers_200
+from .wire import answers_200, answers_rpc
+
+RPC = ("bolt", "dubbo")
+# What `mosn bench load` calls.
+SERVICE = "com.example.EchoService"
 
 
 @dataclass(frozen=True)
 class Setup:
     """What a proxy is asked to do in a case."""
 
-    downstream: str  # Http1 or Http2
-    upstream: str  # Http1 or Http2
+    downstream: str  # Http1, Http2, or one of RPC
+    upstream: str  # the same
     origin: int  # port on loopback
     access_log: bool = False
     workers: int = 1
@@ -27,6 +32,8 @@ class Peer:
     name = ""
     upstreams = ("Http1",)
     logs_access = False
+    # Whether many RPC connections share a few to the upstream.
+    multiplexes = False
 
     def __init__(self, binary):
         self.binary = binary
@@ -43,12 +50,17 @@ class Peer:
         process = Process(self.name, argv, setup.cores, folder / "log", env, cwd=folder)
         process.port = port
         try:
-            path = "/1" if setup.stream_bodies else "/"
-            wait_until(lambda: answers_200(port, setup.downstream, path), ready_seconds, "a first reply", process)
+            wait_until(lambda: self.answers(setup, port), ready_seconds, "a first reply", process)
         except BaseException:
             process.stop()
             raise
         return process
+
+    @staticmethod
+    def answers(setup, port):
+        if setup.downstream in RPC:
+            return answers_rpc(tools.mosn(), port, setup.downstream)
+        return answers_200(port, setup.downstream, "/1" if setup.stream_bodies else "/")
 
     def configure(self, setup, port, folder):
         raise NotImplementedError
@@ -58,8 +70,9 @@ class Mosn(Peer):
     """mosn: the same file runs on the Go program."""
 
     name = "mosn"
-    upstreams = ("Http1", "Http2")
+    upstreams = ("Http1", "Http2", *RPC)
     logs_access = True
+    multiplexes = True
 
     def configure(self, setup, port, folder):
         config = folder / "conf" / "mosn.json"
@@ -76,7 +89,10 @@ class Mosn(Peer):
             "filter_chains": [{"filters": [self.proxy_filter(setup.downstream)]}],
         }
         route = {"cluster_name": "origin", "upstream_protocol": setup.upstream}
-        routers = [{"match": {"prefix": "/"}, "route": route}]
+        match = {"prefix": "/"}
+        if setup.downstream in RPC:
+            match = {"headers": [{"name": "service", "value": SERVICE}]}
+        routers = [{"match": match, "route": route}]
         return {
             "disable_upgrade": True,
             "servers": [
@@ -124,10 +140,18 @@ class GoMosn(Mosn):
 
 
 class Nginx(Peer):
+    """nginx; RPC goes through its `stream` module, which forwards bytes and knows no requests."""
+
     name = "nginx"
+    upstreams = ("Http1", *RPC)
     logs_access = True
 
+    def fits(self, setup):
+        return super().fits(setup) and (setup.downstream not in RPC or tools.nginx_stream_module() is not None)
+
     def configure(self, setup, port, folder):
+        if setup.downstream in RPC:
+            return self.configure_stream(setup, port, folder)
         h2 = " http2" if setup.downstream == "Http2" else ""
         log = f"access_log {folder}/access.log combined" if setup.access_log else "access_log off"
         bodies = (
@@ -170,6 +194,28 @@ http {{
 """)
         return [self.binary, "-c", config, "-e", "stderr"], {}
 
+    def configure_stream(self, setup, port, folder):
+        config = folder / "nginx.conf"
+        config.write_text(f"""
+load_module {tools.nginx_stream_module()};
+worker_processes {setup.workers};
+worker_rlimit_nofile 20000;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 9000; }}
+stream {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    tcp_nodelay on;
+    proxy_timeout 3600s;
+    proxy_pass 127.0.0.1:{setup.origin};
+  }}
+}}
+""")
+        return [self.binary, "-c", config, "-e", "stderr"], {}
+
 
 class HAProxy(Peer):
     name = "haproxy"
@@ -200,7 +246,7 @@ backend origin
 
 class Envoy(Peer):
     name = "envoy"
-    upstreams = ("Http1", "Http2")
+    upstreams = ("Http1", "Http2", "dubbo")
 
     def configure(self, setup, port, folder):
         document = envoy_document(
@@ -209,6 +255,8 @@ class Envoy(Peer):
             {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [envoy_route("/", "origin")]}]},
             [envoy_cluster("origin", setup.upstream, [setup.origin])],
         )
+        if setup.downstream == "dubbo":
+            document["static_resources"]["listeners"][0]["filter_chains"] = [{"filters": [envoy_dubbo("origin")]}]
         config = folder / "envoy.json"
         config.write_text(json.dumps(document))
         argv = [self.binary, "-c", config, "--concurrency", setup.workers, "--disable-hot-restart", "-l", "error"]
@@ -239,6 +287,21 @@ def envoy_cluster(name, protocol, ports, hosts=None):
             }
         },
     }
+
+
+def envoy_dubbo(cluster):
+    kind = "envoy.extensions.filters.network.dubbo_proxy"
+    router = {"@type": f"type.googleapis.com/{kind}.router.v3.Router"}
+    route = {"match": {"method": {"name": {"safe_regex": {"regex": ".*"}}}}, "route": {"cluster": cluster}}
+    proxy = {
+        "@type": f"type.googleapis.com/{kind}.v3.DubboProxy",
+        "stat_prefix": "bench",
+        "protocol_type": "Dubbo",
+        "serialization_type": "Hessian2",
+        "route_config": [{"name": "all", "interface": SERVICE, "routes": [route]}],
+        "dubbo_filters": [{"name": "envoy.filters.dubbo.router", "config": router}],
+    }
+    return {"name": "envoy.filters.network.dubbo_proxy", "typed_config": proxy}
 
 
 def envoy_document(port, downstream, routes, clusters):

@@ -1,5 +1,6 @@
 """Where the programs come from: found on PATH, or installed by their ordinary package clients."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ def find(name):
 def require(names):
     """Installs what is missing of `names`; returns {name: path or None}."""
     missing = sorted({DEBIAN_PACKAGES[n] for n in names if not find(n)})
+    if "nginx" in names and not nginx_stream_module():
+        missing.append("libnginx-mod-stream")
     if missing:
         say(f"installing {' '.join(missing)}")
         if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -40,6 +43,12 @@ def require(names):
             subprocess.run(["apt-get", "update", "-qq"], **quiet)
             subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], **quiet)
     return {name: find(name) for name in names}
+
+
+def nginx_stream_module():
+    """Path of nginx's `stream` module, which Debian packages by itself."""
+    path = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+    return path if path.exists() else None
 
 
 def envoy():
@@ -74,6 +83,7 @@ def go_mosn():
     return path
 
 
+@functools.cache
 def mosn():
     """The binary under test: `MOSN`, or a fresh release build."""
     path = os.environ.get("MOSN")

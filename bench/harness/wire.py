@@ -54,6 +54,14 @@ def answers_200(port, protocol, path="/", host="127.0.0.1"):
         return False
 
 
+def answers_rpc(mosn, port, protocol):
+    """Whether a right reply comes back now."""
+    target = f"127.0.0.1:{port}"
+    brief = ["--duration=1ms", "--warmup=0s", "--timeout=2s"]
+    argv = [mosn, "bench", "load", protocol, "--target", target, *brief]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
 def curl_body(curl, port, protocol):
     """The body that curl gets, to compare byte for byte."""
     flag = ["--http2-prior-knowledge"] if protocol == "Http2" else []
