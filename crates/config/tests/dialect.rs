@@ -158,6 +158,22 @@ fn what_mosn_refuses_is_refused_and_says_why() {
             "servers[0].routers[0].virtual_hosts[0].routers[0].route.retry_policy.status_codes[1]: expected a status from 100 to 599, found 600".to_owned(),
         ),
         (
+            route(r#""route":{"cluster_name":"a","retry_policy":{"retry_conditions":["5xx","gateway-eror"]}}"#),
+            r#"servers[0].routers[0].virtual_hosts[0].routers[0].route.retry_policy.retry_conditions[1]: unknown condition "gateway-eror" [gateway-error]"#.to_owned(),
+        ),
+        (
+            route(r#""route":{"cluster_name":"a","retry_policy":{"retry_back_off":{"max_interval":"1s"}}}"#),
+            "servers[0].routers[0].virtual_hosts[0].routers[0].route.retry_policy.retry_back_off.base_interval: expected a duration above 0, found 0s".to_owned(),
+        ),
+        (
+            route(r#""route":{"cluster_name":"a","retry_policy":{"retry_back_off":{"base_interval":"2s","max_interval":"1s"}}}"#),
+            "servers[0].routers[0].virtual_hosts[0].routers[0].route.retry_policy.retry_back_off.max_interval: 1s is shorter than base_interval, 2s".to_owned(),
+        ),
+        (
+            cluster(r#""circuit_breakers":[{"retry_budget":{"budget_percent":101}}]"#),
+            "cluster_manager.clusters[0].circuit_breakers[0].retry_budget.budget_percent: expected 0 to 100, found 101".to_owned(),
+        ),
+        (
             server(r#""routers":[{"router_config_name":"r","virtual_hosts":[{"name":"one","domains":["A.com"]},{"domains":["a.com"]}]}]"#),
             r#"servers[0].routers[0].virtual_hosts[1].domains[0]: the domain "a.com" belongs to virtual host "one" already"#.to_owned(),
         ),

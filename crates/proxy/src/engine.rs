@@ -23,7 +23,7 @@ use http::{HeaderValue, Method, StatusCode};
 use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
 use mosn_net::timer::Timer;
 use mosn_router::{
-    Action, DirectResponse, Forward, Metadata, Redirect, RouteMatch, TimeoutOverrides, timeouts,
+    Action, DirectResponse, Forward, Metadata, Redirect, Retry, RouteMatch, TimeoutOverrides, timeouts,
 };
 use mosn_stream::ServerStream;
 
@@ -34,9 +34,6 @@ use crate::{
     report::Report,
     upstreams::{Acquiring, Choice, NotAcquired},
 };
-
-/// MOSN's pause before a request is sent again.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long, and for how many bytes, a request that needs no upstream is read before it is answered.
 const SWALLOW: Duration = Duration::from_millis(100);
@@ -77,6 +74,7 @@ struct Target<'r, U: Upstreams> {
 
 /// What the request may still spend.
 struct Budget<U: Upstreams> {
+    /// Retries so far.
     retries: u32,
     /// The place in the cluster's retry budget that the current try holds.
     token: Option<U::RetryToken>,
@@ -143,14 +141,9 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             position: Cell::new(None),
         };
         let (global, per_try) = timeouts(forward, &*self.report.head, TimeoutOverrides::default());
-        let mut budget = Budget {
-            retries: forward.retry.max_retries,
-            token: None,
-            fresh: true,
-            global: None,
-            limits: Limits { global, per_try },
-        };
-        let mut replay = Replay::default();
+        let mut budget =
+            Budget { retries: 0, token: None, fresh: true, global: None, limits: Limits { global, per_try } };
+        let mut replay = Replay::new(forward.buffer_limit);
         let mut fresh = false;
         loop {
             let global = &mut budget.global;
@@ -180,14 +173,18 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                 Try::Failed(why) => {
                     let wanted = !self.replied
                         && !self.report.head.one_way
-                        && retriable(forward, why)
+                        && forward.retry.after(why)
                         && replay.is_complete();
-                    if !wanted || !self.grant(&target.cluster, &mut budget) {
+                    if !wanted || !self.grant(&forward.retry, &target.cluster, &mut budget) {
                         return Err(why);
+                    }
+                    // What could not be sent anywhere has no limit yet, and may be retried often.
+                    if budget.global.is_none() && replay.is_finished(&self.report.head) {
+                        budget.global = budget.limits.global.map(Timer::after);
                     }
                 }
             }
-            self.retry(&mut budget.global).await?;
+            self.retry(forward.retry.pause(budget.retries), &mut budget.global).await?;
         }
     }
 
@@ -241,8 +238,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     ) -> Try {
         let mut exchange = Exchange::new(upstream, replay, budget.global.take(), budget.limits);
         let ended = poll_fn(|cx| {
-            exchange.poll(cx, self, route, |request, status| {
-                forward.retry.wants(status) && request.grant(cluster, budget)
+            exchange.poll(cx, self, route, |request, reply| {
+                forward.retry.wants(reply) && request.grant(&forward.retry, cluster, budget)
             })
         })
         .await;
@@ -269,8 +266,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     }
 
     /// Takes one retry out of the request's budget and of the cluster's.
-    fn grant(&mut self, cluster: &Rc<U::Cluster>, budget: &mut Budget<U>) -> bool {
-        if budget.retries == 0 {
+    fn grant(&mut self, policy: &Retry, cluster: &Rc<U::Cluster>, budget: &mut Budget<U>) -> bool {
+        if budget.retries >= policy.max_retries {
             return false;
         }
         budget.token = None;
@@ -279,14 +276,14 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             self.report.retry_overflow();
             return false;
         }
-        budget.retries -= 1;
+        budget.retries += 1;
         self.report.retried();
         true
     }
 
     /// Pauses before the next try, unless the client gives up or the time runs out.
-    async fn retry(&mut self, global: &mut Option<Timer>) -> Result<(), Failure> {
-        let mut pause = Timer::after(RETRY_PAUSE);
+    async fn retry(&mut self, pause: Duration, global: &mut Option<Timer>) -> Result<(), Failure> {
+        let mut pause = Timer::after(pause);
         let stream = &mut *self.stream;
         poll_fn(|cx| match pause.poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
@@ -429,12 +426,6 @@ fn poll_given_up<S: ServerStream>(
         Some(timer) => timer.poll(cx).map(|()| Failure::GlobalTimeout),
         None => Poll::Pending,
     }
-}
-
-/// Whether the policy lets a request go out again after this.
-fn retriable(forward: &Forward, why: Failure) -> bool {
-    why.never_reached_upstream()
-        || (forward.retry.on_failure && matches!(why, Failure::PerTryTimeout | Failure::UpstreamTerminated))
 }
 
 /// Whether a body is larger than allowed; a limit of 0 allows any.

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use http::StatusCode;
-use mosn_core::{Failure, Frame, ResponseHead};
+use mosn_core::{Failure, Frame, RequestHead, ResponseHead};
 use mosn_net::{clock, timer::Timer};
 use mosn_router::RouteMatch;
 use mosn_stream::{ClientStream, Reply, ServerStream};
@@ -14,8 +14,6 @@ use crate::{
     engine::{Request, exceeds},
 };
 
-/// Body bytes that are kept for another try.
-const REPLAY_BYTES: usize = 64 * 1024;
 /// Interim replies of one try. They are sent on whether the client reads or not, so their number
 /// must have an end.
 const MAX_INTERIM: u32 = 100;
@@ -30,10 +28,12 @@ pub(crate) struct Limits {
 }
 
 /// What the client has sent so far, for another try.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Replay {
     frames: Vec<Frame>,
     bytes: usize,
+    /// How many are kept at most.
+    limit: usize,
     /// More came than is kept: there cannot be another try.
     overflowed: bool,
     /// The last frame has come.
@@ -41,6 +41,15 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { frames: Vec::new(), bytes: 0, limit, overflowed: false, finished: false }
+    }
+
+    /// Whether the client has said all it has to say.
+    pub(crate) fn is_finished(&self, head: &RequestHead) -> bool {
+        self.finished || head.body.is_empty()
+    }
+
     /// Whether everything that came is still here.
     pub(crate) fn is_complete(&self) -> bool {
         !self.overflowed
@@ -49,7 +58,7 @@ impl Replay {
     fn record(&mut self, frame: &Frame) {
         self.finished = frame.is_last();
         self.bytes += frame.len();
-        if self.bytes > REPLAY_BYTES {
+        if self.bytes > self.limit {
             self.overflowed = true;
             self.frames = Vec::new();
         } else if !self.overflowed {
@@ -119,14 +128,14 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         self.global
     }
 
-    /// Goes on as far as it can. `retry` is asked whether a reply of a status should be dropped
-    /// for another try.
+    /// Goes on as far as it can. `retry` is asked whether a reply should be dropped for another
+    /// try.
     pub(crate) fn poll<S: ServerStream, U: Upstreams<Stream = C>>(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<'_, S, U>,
         route: RouteMatch<'_>,
-        mut retry: impl FnMut(&mut Request<'_, S, U>, u16) -> bool,
+        mut retry: impl FnMut(&mut Request<'_, S, U>, &ResponseHead) -> bool,
     ) -> Poll<Result<Ended, Failure>> {
         let (mut progress, mut reading) = self.poll_up(cx, request)?;
         if self.up == Up::Done && request.report.head.one_way {
@@ -144,7 +153,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                 Poll::Ready(Ok(Reply::Head(head, first))) => {
                     request.report.upstream_replied(head.status);
                     let again = !self.tunnel && self.replay.is_complete();
-                    if again && retry(request, head.status.as_u16()) {
+                    if again && retry(request, &head) {
                         return Poll::Ready(Ok(Ended::Unwanted));
                     }
                     self.reply_head(cx, request, route, head, first)?;

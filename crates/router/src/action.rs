@@ -6,7 +6,7 @@ use mosn_config::model::{HashPolicySpec, Name};
 use mosn_core::Protocol;
 use mosn_telemetry::Variable;
 
-use crate::{Redirect, Subject, condition, rewrite::Rewrite};
+use crate::{Redirect, Retry, Subject, condition, rewrite::Rewrite};
 
 /// What a route does.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct ForwardPolicy {
     pub per_try_timeout: Option<Duration>,
     /// When to try again.
     pub retry: Retry,
+    /// Bytes of a request's body that are kept for another try.
+    pub buffer_limit: usize,
     /// What to speak to the upstream; `None` = what the client speaks.
     pub upstream_protocol: Option<Protocol>,
     /// What consistent-hash balancers hash.
@@ -66,26 +68,6 @@ impl Deref for Forward {
 
 /// Labels that a host must have, by key.
 pub type Metadata = Arc<BTreeMap<Name, Name>>;
-
-/// When a request is sent again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retry {
-    /// Also on 5xx replies, lost connections and per-try timeouts, not only when connecting failed.
-    pub on_failure: bool,
-    /// At most this often; at least 3, as in MOSN.
-    pub max_retries: u32,
-    /// Instead of all 5xx, these statuses.
-    pub status_codes: Box<[u16]>,
-}
-
-impl Retry {
-    /// Whether a reply of this status calls for another try.
-    #[must_use]
-    pub fn wants(&self, status: u16) -> bool {
-        self.on_failure
-            && if self.status_codes.is_empty() { status >= 500 } else { self.status_codes.contains(&status) }
-    }
-}
 
 /// Which cluster.
 #[derive(Debug)]
@@ -221,14 +203,5 @@ mod tests {
         assert_eq!(weighted(&[0, 0]).unwrap_err(), 0);
         assert_eq!(weighted(&[]).unwrap_err(), 0);
         assert_eq!(weighted(&[u32::MAX, 1]).unwrap_err(), 1 << 32);
-    }
-
-    #[test]
-    fn listed_statuses_replace_all_5xx() {
-        let all = Retry { on_failure: true, ..Retry::default() };
-        assert!(all.wants(500) && all.wants(503) && !all.wants(404));
-        let listed = Retry { status_codes: [404].into(), ..all };
-        assert!(listed.wants(404) && !listed.wants(503));
-        assert!(!Retry::default().wants(503));
     }
 }

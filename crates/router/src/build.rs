@@ -29,9 +29,6 @@ use crate::{
     timeouts::DEFAULT_TIMEOUT,
 };
 
-/// MOSN never allows fewer.
-const LEAST_RETRIES: u32 = 3;
-
 pub(crate) fn router(spec: &RouterSpec) -> Result<Router, Vec<BuildError>> {
     let mut builder = Builder {
         names: HashSet::default(),
@@ -294,11 +291,8 @@ impl Builder {
         let policy = ForwardPolicy {
             timeout: spec.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
             per_try_timeout: spec.per_try_timeout,
-            retry: Retry {
-                on_failure: spec.retry.on_failure,
-                max_retries: spec.retry.max_retries.max(LEAST_RETRIES),
-                status_codes: spec.retry.status_codes.as_slice().into(),
-            },
+            retry: Retry::new(&spec.retry),
+            buffer_limit: spec.buffer_limit,
             upstream_protocol: spec.upstream_protocol,
             hash_policy: spec.hash_policy.clone().map(Box::new),
         };

@@ -124,6 +124,7 @@ mod tests {
                 timeout: Duration::from_secs(60),
                 per_try_timeout: None,
                 retry: Retry::default(),
+                buffer_limit: 0,
                 upstream_protocol: None,
                 hash_policy: policy.map(Box::new),
             }

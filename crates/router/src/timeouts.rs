@@ -71,6 +71,7 @@ mod tests {
                 timeout: Duration::from_millis(timeout_ms),
                 per_try_timeout: per_try_ms.map(Duration::from_millis),
                 retry: Retry::default(),
+                buffer_limit: 0,
                 upstream_protocol: None,
                 hash_policy: None,
             }

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod listener;
+mod retry;
 mod route;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub use cluster::*;
 pub use listener::*;
+pub use retry::*;
 pub use route::*;
 
 /// A whole configuration.

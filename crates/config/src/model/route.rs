@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mosn_core::Protocol;
 
-use super::Name;
+use super::{Name, RetrySpec};
 
 /// A route table.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +148,7 @@ pub enum ActionSpec {
 }
 
 /// Forwarding.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ForwardSpec {
     /// Which cluster.
     pub cluster: ClusterChoiceSpec,
@@ -160,6 +160,8 @@ pub struct ForwardSpec {
     pub per_try_timeout: Option<Duration>,
     /// When to try again.
     pub retry: RetrySpec,
+    /// Bytes of a request's body that are kept for another try; a longer one is sent once.
+    pub buffer_limit: usize,
     /// How the path is rewritten.
     pub path_rewrite: Option<PathRewriteSpec>,
     /// How the host is rewritten.
@@ -168,6 +170,23 @@ pub struct ForwardSpec {
     pub metadata_match: Option<Box<BTreeMap<Name, Name>>>,
     /// What consistent-hash balancers hash.
     pub hash_policy: Option<HashPolicySpec>,
+}
+
+impl Default for ForwardSpec {
+    fn default() -> Self {
+        Self {
+            cluster: ClusterChoiceSpec::default(),
+            upstream_protocol: None,
+            timeout: None,
+            per_try_timeout: None,
+            retry: RetrySpec::default(),
+            buffer_limit: 64 * 1024,
+            path_rewrite: None,
+            host_rewrite: None,
+            metadata_match: None,
+            hash_policy: None,
+        }
+    }
 }
 
 /// How a route chooses the cluster.
@@ -198,23 +217,6 @@ pub struct WeightedClusterSpec {
     pub weight: u32,
     /// Overrides the route's.
     pub metadata_match: Option<Box<BTreeMap<Name, Name>>>,
-}
-
-/// When a request is sent again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetrySpec {
-    /// Also on 5xx replies, lost connections and per-try timeouts, not only when connecting failed.
-    pub on_failure: bool,
-    /// Instead of all 5xx, these statuses.
-    pub status_codes: Vec<u16>,
-    /// How often; MOSN never allows fewer than 3.
-    pub max_retries: u32,
-}
-
-impl Default for RetrySpec {
-    fn default() -> Self {
-        Self { on_failure: false, status_codes: Vec::new(), max_retries: 3 }
-    }
 }
 
 /// How a path is rewritten; the query stays.

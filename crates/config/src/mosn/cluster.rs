@@ -129,6 +129,21 @@ pub struct CircuitBreakers {
     /// Retries in flight.
     #[serde(skip_serializing_if = "unset")]
     pub max_retries: u32,
+    /// Limits retries to a part of all requests. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// How many retries may be in flight (`retry_budget`).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RetryBudget {
+    /// Percent of all requests in flight, 0 to 100. Default 20.
+    #[serde(skip_serializing_if = "unset")]
+    pub budget_percent: Option<f64>,
+    /// So many may always be. Default 3.
+    #[serde(skip_serializing_if = "unset")]
+    pub min_retry_concurrency: Option<u32>,
 }
 
 /// Active health checks (`health_check`); on if `service_name` is not empty.

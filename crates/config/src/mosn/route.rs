@@ -34,6 +34,9 @@ pub struct RouteAction {
     /// When to try again.
     #[serde(skip_serializing_if = "unset")]
     pub retry_policy: Option<RetryPolicy>,
+    /// Bytes of a request's body that are kept for another try. Default 64 KiB. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub per_request_buffer_limit_bytes: Option<u32>,
     /// Replaces the matched prefix or path.
     #[serde(skip_serializing_if = "unset")]
     pub prefix_rewrite: String,

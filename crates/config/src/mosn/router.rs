@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{DirectResponse, Redirect, RouteAction, unset};
-use crate::value::{GoDuration, Metadata, NoEffect};
+use crate::value::{Metadata, NoEffect};
 
 /// A route table (`servers[0].routers[]`, or the settings of a `connection_manager` filter).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -243,21 +243,4 @@ pub struct HeaderValue {
     /// A literal, or exactly `%variable%`.
     #[serde(skip_serializing_if = "unset")]
     pub value: String,
-}
-
-/// When a request is tried again (`retry_policy`).
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct RetryPolicy {
-    /// Also on failures after the connect, and on 5xx. Default false.
-    #[serde(skip_serializing_if = "unset")]
-    pub retry_on: bool,
-    /// Limit of one try. Default 0: none.
-    pub retry_timeout: GoDuration,
-    /// How often; less than 3 counts as 3.
-    #[serde(skip_serializing_if = "unset")]
-    pub num_retries: u32,
-    /// The statuses to retry on, instead of all 5xx.
-    #[serde(skip_serializing_if = "unset")]
-    pub status_codes: Vec<u32>,
 }

@@ -42,6 +42,12 @@ pub(crate) fn cluster(
     let at_hosts = at.key("hosts");
     let hosts = cluster.hosts.iter().enumerate();
     let hosts = hosts.map(|(index, given)| host(&at_hosts.index(index), given, names)).collect();
+    let retry_budget = cluster.circuit_breakers.first().and_then(|limits| limits.retry_budget.as_ref());
+    let retry_budget = retry_budget.map(|given| {
+        let at = at.key("circuit_breakers");
+        let at = at.index(0);
+        super::retry::retry_budget(&at.key("retry_budget"), given)
+    });
     Some(ClusterSpec {
         name,
         discovery: Discovery::Static,
@@ -64,7 +70,7 @@ pub(crate) fn cluster(
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
         balancing: balancing::balancing(at, cluster, shared.ewma_alpha, names),
         health: health(&at.key("health_check"), &cluster.health_check, names),
-        retry_budget: None,
+        retry_budget,
     })
 }
 

@@ -8,6 +8,7 @@ mod health;
 mod listener;
 mod names;
 mod proxy;
+mod retry;
 mod route;
 mod route_match;
 mod router;

@@ -4,6 +4,7 @@ use mosn_core::Protocol;
 
 use super::Names;
 use super::header::{check_name, lists, mutations};
+use super::retry::retry;
 use super::route_match::{pattern, route_match};
 use super::router::filter_config;
 use crate::document::At;
@@ -12,7 +13,7 @@ use crate::model::{
     HashSourceSpec, HeaderMutationsSpec, HostRewriteSpec, Name, PathRewriteSpec, RedirectSpec, RetrySpec,
     RouteSpec, WeightedClusterSpec,
 };
-use crate::mosn::{DirectResponse, HashPolicy, Redirect, RetryPolicy, RouteAction, Router};
+use crate::mosn::{DirectResponse, HashPolicy, Redirect, RouteAction, Router};
 use crate::problem::Severity;
 use crate::value::Metadata;
 
@@ -115,6 +116,10 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
         timeout,
         per_try_timeout,
         retry,
+        buffer_limit: match action.per_request_buffer_limit_bytes {
+            Some(limit) => limit as usize,
+            None => ForwardSpec::default().buffer_limit,
+        },
         path_rewrite: path_rewrite(at, action, names),
         host_rewrite: host_rewrite(at, action, names),
         metadata_match: metadata(&action.metadata_match, names),
@@ -173,22 +178,6 @@ fn upstream_protocol(at: &At<'_>, name: &str) -> Option<Protocol> {
         "" | "Auto" => None,
         name => super::proxy::protocol(at, name),
     }
-}
-
-fn retry(at: &At<'_>, policy: &RetryPolicy) -> (RetrySpec, Option<std::time::Duration>) {
-    let mut status_codes = Vec::with_capacity(policy.status_codes.len());
-    for (index, &code) in policy.status_codes.iter().enumerate() {
-        match u16::try_from(code).ok().filter(|code| (100..=599).contains(code)) {
-            Some(code) => status_codes.push(code),
-            None => {
-                let at = at.key("status_codes");
-                at.index(index).error(format!("expected a status from 100 to 599, found {code}"));
-            }
-        }
-    }
-    let spec =
-        RetrySpec { on_failure: policy.retry_on, status_codes, max_retries: policy.num_retries.max(3) };
-    (spec, positive(&at.key("retry_timeout"), policy.retry_timeout))
 }
 
 fn path_rewrite(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<PathRewriteSpec> {

@@ -15,6 +15,7 @@ mod observability;
 mod pools;
 mod protocol;
 mod quick_start;
+mod retries;
 mod routing;
 mod strictness;
 

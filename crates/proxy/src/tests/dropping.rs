@@ -1,10 +1,11 @@
 //! A request that is dropped, at whatever point, leaves nothing behind.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
 use mosn_config::model::{ActionSpec, DirectResponseSpec, HttpLimits, RetrySpec};
 use mosn_core::{BodyLength, Failure, RequestHead};
+use proptest::prelude::*;
 
 use super::{
     client::Client,
@@ -106,4 +107,65 @@ fn a_worker_that_ends_says_that_it_did() {
         assert_eq!(world.downstream.request_reset.get(), 0);
         world.assert_all_given_back();
     });
+}
+
+/// An upstream that does one thing or another.
+fn any_plan() -> impl Strategy<Value = (u8, u64, u64, bool)> {
+    (0..9_u8, 0..60_u64, prop_oneof![Just(0_u64), 1..40_u64], any::<bool>())
+}
+
+fn plan(host: u64, (what, at, connects, reused): (u8, u64, u64, bool)) -> Plan {
+    let resets = |why| Plan::on(host, vec![(at, Event::Reset(why))]);
+    let plan = match what {
+        0 => Plan::refused(host, Failure::ConnectFailed),
+        1 => resets(Failure::UpstreamTerminated),
+        2 => resets(Failure::UpstreamRefused),
+        3 => resets(Failure::UpstreamClosed),
+        4 => answers(host, at, 503),
+        5 => Plan::on(host, Vec::new()),
+        6 => Plan::on(
+            host,
+            vec![(at, head(200, BodyLength::Unknown)), (at + 9, Event::Reset(Failure::UpstreamReset))],
+        ),
+        7 => Plan::on(host, Vec::new()).takes(0, None),
+        _ => answers(host, at, 200),
+    };
+    let plan = plan.after(connects);
+    if reused { plan.reused() } else { plan }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn everything_is_given_back_after_any_history(
+        plans in prop::collection::vec(any_plan(), 0..7),
+        budget in 0..5_u32,
+        leaves in prop::option::of(0..120_u64),
+        per_try in prop::option::of(5..50_u64),
+        upload in any::<bool>(),
+        polls in prop_oneof![Just(usize::MAX), 0..20_usize],
+    ) {
+        play(move || async move {
+            let plans = (1..).zip(plans).map(|(host, how)| plan(host, how)).collect();
+            let route = forward(|spec| {
+                spec.retry = RetrySpec { on_failure: true, ..RetrySpec::default() };
+                spec.timeout = Some(Duration::from_millis(150));
+                spec.per_try_timeout = per_try.map(Duration::from_millis);
+            });
+            let world = World::with(route, HttpLimits::default(), plans);
+            world.upstream.retries.set(budget);
+            let (client, request) = match upload {
+                true => (Client::new().sends(vec![(1, data("a")), (30, last("b"))]), post()),
+                false => (Client::new(), get()),
+            };
+            let client = match leaves {
+                Some(at) => client.leaves(at),
+                None => client,
+            };
+            world.run_partly(client, request, polls).await;
+            world.assert_all_given_back();
+            assert_eq!(world.lines().len(), usize::from(polls > 0));
+        });
+    }
 }

@@ -1,8 +1,17 @@
 //! When a request goes out again.
 
-use mosn_config::model::{HttpLimits, RetrySpec};
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use mosn_config::model::{BackOffSpec, ClusterSpec, HttpLimits, RetryBudgetSpec, RetryCondition, RetrySpec};
 use mosn_core::{BodyLength, Failure, RequestHead};
-use mosn_upstream::HostId;
+use mosn_upstream::{Clusters, HostId};
 
 use super::{
     client::{Client, body},
@@ -108,6 +117,199 @@ fn when_the_tries_are_used_up_the_last_reply_is_the_clients() {
         assert_eq!(outcome.got.borrow().body(), b"last");
         assert_eq!(outcome.line, "502 0x0 - 0 4");
     });
+}
+
+/// A policy of exactly these conditions.
+fn on(conditions: &[&str], max_retries: u32) -> RetrySpec {
+    let conditions = conditions.iter().filter_map(|name| RetryCondition::from_name(name)).collect();
+    RetrySpec { conditions, status_codes: vec![404], max_retries, ..RetrySpec::default() }
+}
+
+/// An upstream that fails like this, and the status the client sees if that is the end of it.
+fn failing(why: Failure) -> (Plan, u16) {
+    let plan = match why {
+        Failure::ConnectFailed | Failure::ConnectTimeout | Failure::Overflow | Failure::NoHealthyHost => {
+            Plan::refused(1, why)
+        }
+        Failure::LocalReset => Plan::on(1, Vec::new()).send_fails(why),
+        // Their time limits are over.
+        Failure::PerTryTimeout | Failure::GlobalTimeout => Plan::on(1, Vec::new()),
+        _ => resets(1, why),
+    };
+    (plan, why.row().status)
+}
+
+#[test]
+fn every_condition_is_tried_again_for_what_it_says_and_nothing_else() {
+    use Failure as F;
+    const CONNECT: &[Failure] = &[F::ConnectFailed, F::ConnectTimeout];
+    const SILENT: &[Failure] = &[
+        F::ConnectFailed,
+        F::ConnectTimeout,
+        F::UpstreamClosed,
+        F::UpstreamTerminated,
+        F::UpstreamReset,
+        F::UpstreamRefused,
+        F::UpstreamCancelled,
+        F::LocalReset,
+        F::PerTryTimeout,
+    ];
+    let never = [F::Overflow, F::NoHealthyHost, F::GlobalTimeout];
+    let table: [(&str, &[Failure], &[u16]); 8] = [
+        ("5xx", SILENT, &[500, 502, 503]),
+        ("gateway-error", SILENT, &[502, 503]),
+        ("reset", SILENT, &[]),
+        ("connect-failure", CONNECT, &[]),
+        ("refused-stream", &[F::UpstreamRefused], &[]),
+        ("retriable-status-codes", &[], &[404]),
+        ("retriable-4xx", &[], &[409]),
+        ("unavailable", &[], &[]),
+    ];
+    for (condition, failures, statuses) in table {
+        play(|| async move {
+            for why in SILENT.iter().chain(&never).copied() {
+                let (plan, status) = failing(why);
+                let per_try = (why == F::PerTryTimeout).then_some(Duration::from_millis(50));
+                let route = forward(|spec| {
+                    spec.retry = on(&[condition], 1);
+                    spec.timeout = Some(Duration::from_millis(200));
+                    spec.per_try_timeout = per_try;
+                });
+                let world = World::with(route, HttpLimits::default(), vec![plan, answers(2, 0, 200)]);
+                let outcome = world.run(Client::new(), get()).await;
+                let expected = if failures.contains(&why) { (2, 200) } else { (1, status) };
+                assert_eq!((world.tries(), outcome.status()), expected, "{condition}: {why:?}");
+            }
+            for status in [200, 404, 409, 429, 500, 502, 503] {
+                let world = retrying(on(&[condition], 1), vec![answers(1, 0, status), answers(2, 0, 201)]);
+                let outcome = world.run(Client::new(), get()).await;
+                let expected = if statuses.contains(&status) { (2, 201) } else { (1, status) };
+                assert_eq!((world.tries(), outcome.status()), expected, "{condition}: {status}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_grpc_failure_without_a_message_is_tried_again() {
+    play(|| async {
+        let reply = |status: &str| {
+            let mut head = response(200, BodyLength::Empty);
+            head.headers.append("grpc-status", status.as_bytes());
+            Plan::on(1, vec![(0, Event::Head(head, None))])
+        };
+        for (status, tries) in [("14", 2), ("0", 1), ("13", 1)] {
+            let world = retrying(on(&["unavailable"], 1), vec![reply(status), answers(2, 0, 201)]);
+            world.run(Client::new(), post()).await;
+            assert_eq!(world.tries(), tries, "{status}");
+        }
+    });
+}
+
+#[test]
+fn with_conditions_there_are_as_many_tries_as_configured() {
+    play(|| async {
+        for retries in [0, 1, 12] {
+            let world = retrying(on(&["5xx"], retries), (1..=20).map(|host| answers(host, 0, 503)).collect());
+            assert_eq!(world.run(Client::new(), get()).await.status(), 503);
+            assert_eq!(world.tries() as u32, retries + 1);
+        }
+    });
+}
+
+#[test]
+fn retries_that_never_reach_an_upstream_end_with_the_requests_time() {
+    play(|| async {
+        let world = retrying(on(&["connect-failure"], u32::MAX), Vec::new());
+        world.upstream.otherwise.set(Some(|| Plan::refused(1, Failure::ConnectFailed)));
+        let outcome = world.run(Client::new(), get()).await;
+        assert_eq!(outcome.status(), 504);
+        // The default of 60 s, from the first failure on.
+        assert!((60_000..60_100).contains(&outcome.millis()), "{:?}", outcome.took);
+    });
+}
+
+#[test]
+fn pauses_grow_where_the_policy_says_so() {
+    play(|| async {
+        let back_off = BackOffSpec { base: Duration::from_millis(100), max: Duration::from_millis(1000) };
+        let retry = RetrySpec { back_off: Some(back_off), ..on(&["5xx"], 5) };
+        let mut longest = 0;
+        for _ in 0..40 {
+            let world = retrying(retry.clone(), (1..=6).map(|host| answers(host, 0, 503)).collect());
+            let outcome = world.run(Client::new(), get()).await;
+            // 100 + 200 + 400 + 800 + 1000, and timers are up to 8 ms late.
+            assert!(outcome.millis() <= 2500 + 5 * 8, "{:?}", outcome.took);
+            longest = longest.max(outcome.millis());
+        }
+        assert!(longest > 1250, "{longest}");
+    });
+}
+
+#[test]
+fn the_route_says_how_much_of_a_body_is_kept() {
+    play(|| async {
+        for (limit, length, tries) in [(10, 10, 2), (10, 11, 1), (0, 1, 1), (1 << 20, 1 << 20, 2)] {
+            let route = forward(|spec| {
+                spec.retry = on(&["5xx"], 1);
+                spec.buffer_limit = limit;
+            });
+            let plans = vec![answers(1, 20, 503), answers(2, 20, 200)];
+            let world = World::with(route, HttpLimits::default(), plans);
+            let client = Client::new().sends(vec![(0, bytes(length, true))]);
+            world.run(client, post()).await;
+            assert_eq!(world.tries(), tries, "{length} bytes of {limit}");
+        }
+        let route = forward(|spec| {
+            spec.retry = on(&["5xx"], 1);
+            spec.buffer_limit = 0;
+        });
+        let world = World::with(route, HttpLimits::default(), vec![answers(1, 0, 503), answers(2, 0, 200)]);
+        world.run(Client::new(), get()).await;
+        assert_eq!(world.tries(), 2, "no body, nothing to keep");
+    });
+}
+
+/// How often the upstream is asked for 1000 requests, one each ms, while it fails them all after 50 ms.
+fn asked_in_an_outage(budget: Option<RetryBudgetSpec>) -> usize {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    play(move || async move {
+        let world = on_failure(Vec::new());
+        let clusters = Clusters::new();
+        let spec = ClusterSpec { name: "c".into(), retry_budget: budget, ..ClusterSpec::default() };
+        clusters.add_or_update(spec).expect("a cluster");
+        let cluster = clusters.get("c");
+        world.upstream.otherwise.set(Some(|| answers(1, 50, 503)));
+        world.upstream.breakers.replace(cluster.clone());
+        let world = Rc::new(world);
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..1000 {
+            let world = Rc::clone(&world);
+            requests.spawn_local(async move {
+                let (got, _) = world.run_partly(Client::new(), get(), usize::MAX).await;
+                assert_eq!(got.borrow().status(), 503);
+            });
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while let Some(request) = requests.join_next().await {
+            request.expect("carried through");
+        }
+        world.assert_all_given_back();
+        assert_eq!(cluster.map(|cluster| cluster.in_flight()), Some([0; 3]));
+        count.store(world.tries(), Relaxed);
+    });
+    asked.load(Relaxed)
+}
+
+#[test]
+fn an_outage_is_not_amplified_beyond_the_budget() {
+    assert_eq!(asked_in_an_outage(None), 4000, "without a budget each request is tried four times");
+    let budget = RetryBudgetSpec { percent: 20.0, min_concurrency: 3 };
+    let asked = asked_in_an_outage(Some(budget));
+    assert!((1100..=1300).contains(&asked), "{asked}");
+    let none = RetryBudgetSpec { percent: 0.0, min_concurrency: 0 };
+    assert_eq!(asked_in_an_outage(Some(none)), 1000);
 }
 
 #[test]

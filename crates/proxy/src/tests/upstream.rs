@@ -13,7 +13,7 @@ use http::StatusCode;
 use mosn_core::{Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
 use mosn_stream::{ClientStream, Reply};
 use mosn_telemetry::UpstreamMetrics;
-use mosn_upstream::{HostId, Outcome};
+use mosn_upstream::{Cluster, HostId, Outcome, Overflow, RequestToken, RetryToken};
 
 use super::script::{Appetite, Script};
 use crate::{Acquired, Acquiring, Choice, HostRef, NotAcquired, Upstreams};
@@ -91,6 +91,10 @@ pub(super) struct Sent {
 
 /// The one cluster.
 pub(super) struct Upstream {
+    /// Counts what is in flight as a real one does.
+    pub(super) breakers: RefCell<Option<Arc<Cluster>>>,
+    /// What comes once the plans are used up.
+    pub(super) otherwise: Cell<Option<fn() -> Plan>>,
     plans: RefCell<VecDeque<Plan>>,
     pub(super) sent: RefCell<Vec<Rc<RefCell<Sent>>>>,
     pub(super) metrics: Arc<UpstreamMetrics>,
@@ -125,6 +129,8 @@ impl Drop for Counted {
 impl Upstream {
     pub(super) fn new(plans: Vec<Plan>) -> Self {
         Self {
+            breakers: RefCell::default(),
+            otherwise: Cell::default(),
             plans: RefCell::new(plans.into()),
             sent: RefCell::default(),
             metrics: Arc::default(),
@@ -142,7 +148,7 @@ impl Upstreams for Upstream {
     type Cluster = Arc<UpstreamMetrics>;
     type Stream = Peer;
     type Attempt = (u64, Counted);
-    type RetryToken = Counted;
+    type RetryToken = (Counted, Option<RetryToken>);
 
     fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
         (name == "c").then(|| Rc::new(Arc::clone(&self.metrics)))
@@ -159,7 +165,8 @@ impl Upstreams for Upstream {
         choice: Choice<'_>,
     ) -> Acquiring<Self> {
         let live = Counted::new(&self.live);
-        let Some(plan) = self.plans.borrow_mut().pop_front() else {
+        let plan = self.plans.borrow_mut().pop_front();
+        let Some(plan) = plan.or_else(|| self.otherwise.get().map(|plan| plan())) else {
             return Acquiring::Done(Err(NotAcquired { why: Failure::NoHealthyHost, host: None }));
         };
         let sent = Rc::new(RefCell::new(Sent {
@@ -178,6 +185,7 @@ impl Upstreams for Upstream {
             hostname: None,
             metrics: Arc::clone(&self.host_metrics),
         };
+        let request = self.breakers.borrow().as_ref().map(|cluster| cluster.try_acquire_request());
         let connects = plan.connects;
         let acquired = match plan.refuses {
             Some(why) => Err(NotAcquired { why, host: Some(host) }),
@@ -189,6 +197,7 @@ impl Upstreams for Upstream {
                     send_fails: plan.send_fails,
                     sent,
                     _live: live,
+                    _request: request,
                 };
                 Ok(Acquired { stream, attempt, host })
             }
@@ -206,9 +215,13 @@ impl Upstreams for Upstream {
         self.outcomes.borrow_mut().push((host, outcome, took.as_millis() as u64));
     }
 
-    fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Counted> {
+    fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken> {
+        let token = match &*self.breakers.borrow() {
+            Some(cluster) => Some(cluster.try_acquire_retry().ok()?),
+            None => None,
+        };
         self.retries.set(self.retries.get().checked_sub(1)?);
-        Some(Counted::new(&self.tokens))
+        Some((Counted::new(&self.tokens), token))
     }
 }
 
@@ -220,6 +233,7 @@ pub(super) struct Peer {
     send_fails: Option<Failure>,
     sent: Rc<RefCell<Sent>>,
     _live: Counted,
+    _request: Option<Result<RequestToken, Overflow>>,
 }
 
 impl ClientStream for Peer {
