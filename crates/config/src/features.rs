@@ -7,7 +7,6 @@ use std::fmt;
 pub(crate) enum Feature {
     Tls,
     Balancer(&'static str),
-    HealthCheck,
     StrictDns,
     StreamFilter(&'static str),
     NetworkFilter(&'static str),
@@ -27,7 +26,6 @@ pub(crate) enum Feature {
 const NOT_BUILT: &[Feature] = &[
     Feature::Tls,
     Feature::Balancer("LB_ORIGINAL_DST"),
-    Feature::HealthCheck,
     Feature::StrictDns,
     Feature::StreamFilter("fault"),
     Feature::StreamFilter("payload_limit"),
@@ -79,7 +77,6 @@ impl fmt::Display for Feature {
         match self {
             Self::Tls => f.write_str("TLS"),
             Self::Balancer(name) => write!(f, "load balancer {name}"),
-            Self::HealthCheck => f.write_str("health checks"),
             Self::StrictDns => f.write_str("STRICT_DNS clusters"),
             Self::StreamFilter(name) => write!(f, "stream filter {name}"),
             Self::NetworkFilter(name) => write!(f, "network filter {name}"),

@@ -6,6 +6,7 @@
 
 mod accept;
 mod chain;
+mod control;
 mod process;
 mod signals;
 mod worker;

@@ -24,6 +24,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     accept::{Accepted, accept, least_loaded},
+    control::Control,
     signals::{Asked, Signals},
     worker::{self, Command, Shared, SharedListener, Worker},
 };
@@ -135,6 +136,7 @@ struct Process {
     options: ProcessOptions,
     state: Arc<AtomicU8>,
     logs: LogHandle,
+    control: Control,
     workers: Vec<Worker>,
     acceptors: JoinSet<()>,
     signals: Signals,
@@ -168,6 +170,7 @@ impl Process {
         check_inline_routers(&model.listeners)?;
         ProcessState::PreStart.store(&state);
         let signals = Signals::new()?;
+        let control = Control::start(shared.clusters.clone(), shared.registry.clone(), logs.clone())?;
         let workers = start_workers(model.server.workers, &shared)?;
         ProcessState::Starting.store(&state);
         let mut acceptors = JoinSet::new();
@@ -192,7 +195,17 @@ impl Process {
             .map_err(StartError::Admin)?;
         ProcessState::Running.store(&state);
         tracing::info!("running with {} workers", workers.len());
-        Ok(Self { options: options.clone(), state, logs, workers, acceptors, signals, admin, pid_file })
+        Ok(Self {
+            options: options.clone(),
+            state,
+            logs,
+            control,
+            workers,
+            acceptors,
+            signals,
+            admin,
+            pid_file,
+        })
     }
 
     async fn until_stopped(mut self) -> Exit {
@@ -211,6 +224,7 @@ impl Process {
         ProcessState::Stopped.store(&self.state);
         tracing::info!("stopped");
         self.acceptors.shutdown().await;
+        self.control.stop();
         for Worker { seat, thread } in self.workers {
             drop(seat);
             // Ends once it has handed over its log lines; it waits for nobody.

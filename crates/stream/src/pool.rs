@@ -120,6 +120,10 @@ pub struct HostPool {
     failure: Cell<Option<Failure>>,
     resolved: RefCell<Option<Resolved>>,
     pause: Cell<Option<Pause>>,
+    /// What its last stream spoke.
+    protocol: Cell<Option<Protocol>>,
+    /// What it was when this worker last looked.
+    healthy: Cell<bool>,
 }
 
 /// The addresses of a host's name.
@@ -272,6 +276,7 @@ impl Pools {
         let Ok(pending) = cluster.cluster.try_acquire_pending() else {
             return Open::Done(Err(OpenError { why: Failure::Overflow, host: Some(pool) }));
         };
+        pool.protocol.set(Some(protocol));
         let cluster = Arc::clone(&cluster.cluster);
         let host = Rc::clone(&pool);
         let connecting = async move {
@@ -310,6 +315,8 @@ impl Pools {
             failure: Cell::new(None),
             resolved: RefCell::default(),
             pause: Cell::new(None),
+            protocol: Cell::new(None),
+            healthy: Cell::new(true),
         });
         hosts.insert(host.id, Rc::clone(&pool));
         pool
@@ -339,7 +346,8 @@ impl Pools {
     }
 
     /// Closes connections that have idled too long, were closed by their peers, or lead to hosts and
-    /// clusters that are gone. To be called about once a second.
+    /// clusters that are gone, and opens one to each host that has become healthy. To be called about
+    /// once a second.
     pub fn sweep(&self) {
         let current = self.clusters.snapshot();
         let mut known = self.known.borrow_mut();
@@ -351,6 +359,10 @@ impl Pools {
                 }
                 pool.http1.sweep(local.cluster.idle_timeout);
                 pool.http2.sweep(local.cluster.idle_timeout);
+                let healthy = pool.host.is_healthy();
+                if !pool.healthy.replace(healthy) && healthy {
+                    pool.warm_up(&local.cluster);
+                }
                 true
             });
             cluster.is_some()
@@ -387,11 +399,33 @@ impl HostPool {
     }
 
     async fn http1_stream(self: &Rc<Self>, cluster: &Cluster) -> Result<Http1ClientStream, Failure> {
+        Ok(Http1ClientStream::new(self.http1_connection(cluster).await?, &self.http1))
+    }
+
+    async fn http1_connection(self: &Rc<Self>, cluster: &Cluster) -> Result<Box<ClientConnection>, Failure> {
         let token = cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?;
         let io = self.connect(cluster).await?;
         let open = self.count_open(token);
-        let connection = ClientConnection::new(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open);
-        Ok(Http1ClientStream::new(connection, &self.http1))
+        Ok(ClientConnection::new(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open))
+    }
+
+    /// Opens a connection ahead of the first request, if there is none and there was one before.
+    fn warm_up(self: &Rc<Self>, cluster: &Arc<Cluster>) {
+        let (pool, cluster) = (Rc::clone(self), Arc::clone(cluster));
+        tokio::task::spawn_local(async move {
+            // Where it fails, the first request will say so.
+            match pool.protocol.get() {
+                Some(Protocol::Http1) if pool.http1.idle() == 0 => {
+                    if let Ok(connection) = pool.http1_connection(&cluster).await {
+                        pool.http1.put(connection);
+                    }
+                }
+                Some(Protocol::Http2) if pool.http2.is_empty() => {
+                    let _ = pool.http2_stream(&cluster).await;
+                }
+                _ => {}
+            }
+        });
     }
 
     async fn http2_stream(self: &Rc<Self>, cluster: &Cluster) -> Result<Http2ClientStream, Failure> {

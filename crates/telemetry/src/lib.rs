@@ -23,8 +23,10 @@ mod variable;
 pub use access_log::{
     AccessLog, AccessLogError, AccessLogFormat, AccessLogWriter, DEFAULT_FORMAT, FormatError,
 };
-pub use log::{ErrorLog, LogError, LogHandle, STARTUP, UnknownLog, init, install_panic_hook};
-pub use metrics::{Counter, DownstreamMetrics, Histogram, Registry, UpstreamMetrics};
+pub use log::{ErrorLog, LineLog, LogError, LogHandle, STARTUP, UnknownLog, init, install_panic_hook};
+pub use metrics::{
+    Counter, DownstreamMetrics, HealthCheckMetrics, Histogram, OutlierMetrics, Registry, UpstreamMetrics,
+};
 pub use state::ProcessState;
 pub use text::write_duration;
 pub use variable::{LogContext, Variable};

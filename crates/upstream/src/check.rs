@@ -1,10 +1,8 @@
 //! Active health checks: when to ask next, and what the answers mean. Asking is for others.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mosn_config::model::{HealthCheckSpec, HttpProbeSpec};
-
-use crate::Host;
 
 /// The checks of one host. Survives changes of the host's settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,10 +65,9 @@ pub fn good_status(spec: &HttpProbeSpec, status: u16) -> bool {
 
 /// The line that the event log has for each check, in MOSN's format, without a newline.
 #[must_use]
-pub fn event_log_line(unix_seconds: u64, host: &Arc<Host>, good: bool, verdict: Verdict) -> String {
+pub fn event_log_line(unix_seconds: u64, address: &str, good: bool, verdict: Verdict) -> String {
     format!(
-        "time:{unix_seconds},host:{},health_status:{},current_result:{},status_changed:{}",
-        host.address_text,
+        "time:{unix_seconds},host:{address},health_status:{},current_result:{},status_changed:{}",
         u8::from(verdict.healthy),
         u8::from(good),
         u8::from(verdict.changed)
@@ -82,7 +79,6 @@ mod tests {
     use mosn_config::model::ProbeSpec;
 
     use super::*;
-    use crate::balancer::testing::hosts;
 
     fn spec(healthy_threshold: u32, unhealthy_threshold: u32) -> HealthCheckSpec {
         HealthCheckSpec {
@@ -145,7 +141,7 @@ mod tests {
     #[test]
     fn the_event_log_is_mosns() {
         let verdict = Verdict { healthy: false, changed: true };
-        let line = event_log_line(12, &hosts(&[1])[0], false, verdict);
+        let line = event_log_line(12, "10.0.0.1:80", false, verdict);
         assert_eq!(line, "time:12,host:10.0.0.1:80,health_status:0,current_result:0,status_changed:1");
     }
 }

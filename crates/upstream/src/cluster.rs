@@ -230,6 +230,25 @@ impl Cluster {
         outlier.map_or_else(Vec::new, |outlier| outlier.sweep(self.hosts(), now))
     }
 
+    /// Hosts that outlier detection left out since this was last asked.
+    pub fn outlier_news(&self) -> Vec<OutlierEvent> {
+        let outlier = self.observer.as_ref().and_then(|observer| observer.outlier.as_ref());
+        outlier.map_or_else(Vec::new, |outlier| outlier.news(self.hosts()))
+    }
+
+    /// How many hosts outlier detection leaves out, as of the last sweep and what was left out since.
+    #[must_use]
+    pub fn ejected_hosts(&self) -> u32 {
+        let outlier = self.observer.as_ref().and_then(|observer| observer.outlier.as_ref());
+        outlier.map_or(0, |outlier| outlier.ejected())
+    }
+
+    /// Whether it has subsets.
+    #[must_use]
+    pub fn has_subsets(&self) -> bool {
+        self.subsets.is_some()
+    }
+
     /// How often [`Self::sweep_outliers`] is to be called; `None` = never.
     #[must_use]
     pub fn outlier_interval(&self) -> Option<Duration> {

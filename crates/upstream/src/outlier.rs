@@ -1,9 +1,13 @@
 //! Outlier detection: hosts that fail requests are left out for a while.
 
 use std::{
+    fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -19,6 +23,8 @@ pub(crate) struct Outlier {
     /// Hosts there are, and hosts that are left out; brought up to date by [`Self::sweep`].
     hosts: AtomicU32,
     ejected: AtomicU32,
+    /// Whether a host was left out that [`Self::news`] has not told of.
+    news: AtomicBool,
 }
 
 /// What is kept of a host.
@@ -34,6 +40,8 @@ pub(crate) struct HostOutlier {
     times: AtomicU32,
     /// When it was left out (see [`clock`]).
     since: AtomicU64,
+    /// Why it was left out, until that was told; 0 = nothing to tell (see [`OutlierReason::ALL`]).
+    untold: AtomicU8,
 }
 
 /// What became of a host.
@@ -60,9 +68,32 @@ pub enum OutlierReason {
     FailurePercentage,
 }
 
+impl OutlierReason {
+    /// In the order of their numbers.
+    const ALL: [Self; 5] = [
+        Self::Consecutive5xx,
+        Self::ConsecutiveGatewayFailure,
+        Self::ConsecutiveLocalOriginFailure,
+        Self::SuccessRate,
+        Self::FailurePercentage,
+    ];
+}
+
+impl fmt::Display for OutlierReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Consecutive5xx => "too many 5xx in a row",
+            Self::ConsecutiveGatewayFailure => "too many gateway failures in a row",
+            Self::ConsecutiveLocalOriginFailure => "too many lost or refused requests in a row",
+            Self::SuccessRate => "its success rate is far below that of the others",
+            Self::FailurePercentage => "too many of its requests fail",
+        })
+    }
+}
+
 impl Outlier {
     pub(crate) fn new(spec: OutlierSpec) -> Self {
-        Self { spec, hosts: AtomicU32::new(0), ejected: AtomicU32::new(0) }
+        Self { spec, hosts: AtomicU32::new(0), ejected: AtomicU32::new(0), news: AtomicBool::new(false) }
     }
 
     pub(crate) fn set_hosts(&self, hosts: &[Arc<Host>]) {
@@ -100,7 +131,7 @@ impl Outlier {
                 OutlierReason::ConsecutiveLocalOriginFailure,
             ),
         ];
-        for (failed, count, limit, _) in rules {
+        for (failed, count, limit, reason) in rules {
             if !failed {
                 // Most requests succeed, and a load costs less than a store to a shared line.
                 if count.load(Relaxed) != 0 {
@@ -108,7 +139,10 @@ impl Outlier {
                 }
             } else if count.fetch_add(1, Relaxed) + 1 >= limit && limit != 0 {
                 count.store(0, Relaxed);
-                self.eject(host, now);
+                if self.eject(host, now) {
+                    own.untold.store(reason as u8 + 1, Relaxed);
+                    self.news.store(true, Release);
+                }
             }
         }
     }
@@ -137,6 +171,24 @@ impl Outlier {
     fn ejection(&self, times: u32) -> Duration {
         let longest = self.spec.max_ejection_time.max(self.spec.base_ejection_time);
         self.spec.base_ejection_time.checked_mul(times).map_or(longest, |time| time.min(longest))
+    }
+
+    pub(crate) fn ejected(&self) -> u32 {
+        self.ejected.load(Relaxed)
+    }
+
+    /// The hosts that [`Self::record`] has left out since this was last asked.
+    pub(crate) fn news(&self, hosts: &[Arc<Host>]) -> Vec<OutlierEvent> {
+        // Most of the time there is none, and asking must not cost a store.
+        if !self.news.load(Relaxed) || !self.news.swap(false, Acquire) {
+            return Vec::new();
+        }
+        let untold = |host: &Arc<Host>| {
+            let reason = host.record().outlier.untold.swap(0, Relaxed).checked_sub(1)?;
+            let ejected = OutlierReason::ALL.get(usize::from(reason)).copied();
+            Some(OutlierEvent { host: host.clone(), ejected })
+        };
+        hosts.iter().filter_map(untold).collect()
     }
 
     /// Lets hosts back in whose time is over, and compares what became of the others' requests. To

@@ -188,7 +188,7 @@ pub struct HealthSpec {
 }
 
 /// Active health checks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheckSpec {
     /// What is asked.
     pub probe: ProbeSpec,
@@ -211,16 +211,20 @@ pub struct HealthCheckSpec {
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeSpec {
     /// Whether a connection can be made.
     Tcp,
     /// For a path.
     Http(Box<HttpProbeSpec>),
+    /// For gRPC's own answer (`grpc.health.v1.Health/Check`).
+    Grpc(Box<GrpcProbeSpec>),
+    /// For a heartbeat of the RPC protocol of this name.
+    Heartbeat(&'static str),
 }
 
 /// An HTTP health check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpProbeSpec {
     /// Instead of the host's own; 0 = the host's.
     pub port: u16,
@@ -234,6 +238,17 @@ pub struct HttpProbeSpec {
     pub host: String,
     /// Statuses that are good, as inclusive ranges; none = 200 only.
     pub codes: Vec<(u16, u16)>,
+}
+
+/// A gRPC health check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GrpcProbeSpec {
+    /// Instead of the host's own; 0 = the host's.
+    pub port: u16,
+    /// The service that is asked for; empty = the server as a whole.
+    pub service: String,
+    /// `:authority`; empty = the address.
+    pub authority: String,
 }
 
 /// Outlier detection; 0 turns a rule off. Names and defaults are xDS's.

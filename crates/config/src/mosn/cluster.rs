@@ -64,6 +64,9 @@ pub struct Cluster {
     pub circuit_breakers: Vec<CircuitBreakers>,
     /// Active health checks.
     pub health_check: HealthCheck,
+    /// Outlier detection. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub outlier_detection: Option<OutlierDetection>,
     /// Does nothing in MOSN.
     pub spec: Spec,
     /// Subset balancing.
@@ -150,7 +153,8 @@ pub struct RetryBudget {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HealthCheck {
-    /// `Http1` asks over HTTP; anything else connects.
+    /// `Http1` asks over HTTP; `Grpc`, `bolt`, `boltv2` and `dubbo`, not in MOSN, ask as those protocols
+    /// do; anything else connects.
     #[serde(skip_serializing_if = "unset")]
     pub protocol: String,
     /// Limit of a check. Default 1s.
@@ -188,6 +192,9 @@ pub struct CheckConfig {
     /// Settings of the HTTP check; without them hosts are only connected to.
     #[serde(skip_serializing_if = "unset")]
     pub http_check_config: Option<HttpCheckConfig>,
+    /// Settings of the gRPC check. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub grpc_check_config: Option<GrpcCheckConfig>,
 }
 
 /// An HTTP health check (`http_check_config`).
@@ -214,6 +221,66 @@ pub struct HttpCheckConfig {
     /// Statuses of a healthy host. Default: 200 alone.
     #[serde(skip_serializing_if = "unset")]
     pub codes: Vec<CodeRange>,
+}
+
+/// A gRPC health check (`grpc_check_config`). Not a key of MOSN.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct GrpcCheckConfig {
+    /// The port, 1 to 65535. Default: the host's.
+    #[serde(skip_serializing_if = "unset")]
+    pub port: u16,
+    /// The service that is asked for. Default: the server as a whole.
+    #[serde(skip_serializing_if = "unset")]
+    pub service: String,
+    /// The authority that is asked for. Default: the host's address.
+    #[serde(skip_serializing_if = "unset")]
+    pub authority: String,
+}
+
+/// Outlier detection (`outlier_detection`), by xDS's names; 0 turns a rule off. Not a key of MOSN.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct OutlierDetection {
+    /// 5xx replies and failures in a row. Default 5.
+    #[serde(skip_serializing_if = "unset")]
+    pub consecutive_5xx: Option<u32>,
+    /// 502, 503, 504 and failures in a row. Default 0.
+    #[serde(skip_serializing_if = "unset")]
+    pub consecutive_gateway_failure: Option<u32>,
+    /// Connect failures, resets and timeouts in a row. Default 5.
+    #[serde(skip_serializing_if = "unset")]
+    pub consecutive_local_origin_failure: Option<u32>,
+    /// How often success rates are compared and hosts let back in. Default 10s.
+    #[serde(skip_serializing_if = "unset")]
+    pub interval: Option<GoDuration>,
+    /// How long a host is left out the first time; each time in a row adds as much. Default 30s.
+    #[serde(skip_serializing_if = "unset")]
+    pub base_ejection_time: Option<GoDuration>,
+    /// The longest that a host is left out. Default 300s.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_ejection_time: Option<GoDuration>,
+    /// Percent of hosts that may be left out; one may always be, unless this is 0. Default 10.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_ejection_percent: Option<u8>,
+    /// Thousandths of standard deviations that a success rate may be below the mean. Default 1900.
+    #[serde(skip_serializing_if = "unset")]
+    pub success_rate_stdev_factor: Option<u32>,
+    /// Hosts with enough requests that a comparison needs. Default 5.
+    #[serde(skip_serializing_if = "unset")]
+    pub success_rate_minimum_hosts: Option<u32>,
+    /// Requests in an interval that a host needs to be compared. Default 100.
+    #[serde(skip_serializing_if = "unset")]
+    pub success_rate_request_volume: Option<u32>,
+    /// Percent of failures in an interval at which a host is left out. Default 0.
+    #[serde(skip_serializing_if = "unset")]
+    pub failure_percentage_threshold: Option<u8>,
+    /// Hosts with enough requests that the percentage needs. Default 5.
+    #[serde(skip_serializing_if = "unset")]
+    pub failure_percentage_minimum_hosts: Option<u32>,
+    /// Requests in an interval that a host's percentage needs. Default 50.
+    #[serde(skip_serializing_if = "unset")]
+    pub failure_percentage_request_volume: Option<u32>,
 }
 
 /// A range of statuses, both ends included.

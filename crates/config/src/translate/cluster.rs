@@ -2,12 +2,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::health::health;
 use super::route::positive;
-use super::{Names, balancing};
+use super::{Names, balancing, health};
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{Breakers, ClusterSpec, Discovery, HostSpec, LocalitySpec, Name};
+use crate::model::{Breakers, ClusterSpec, Discovery, HealthSpec, HostSpec, LocalitySpec, Name};
 use crate::mosn::{Cluster, Host, TlsContext};
 use crate::value::Metadata;
 
@@ -69,7 +68,13 @@ pub(crate) fn cluster(
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
         balancing: balancing::balancing(at, cluster, shared.ewma_alpha, names),
-        health: health(&at.key("health_check"), &cluster.health_check, names),
+        health: HealthSpec {
+            check: health::check(&at.key("health_check"), &cluster.health_check, names),
+            outlier: cluster
+                .outlier_detection
+                .as_ref()
+                .map(|given| Box::new(health::outlier(&at.key("outlier_detection"), given))),
+        },
         retry_budget,
     })
 }

@@ -5,16 +5,18 @@ use super::header::check_name;
 use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{HealthCheckSpec, HealthSpec, HttpProbeSpec, Name, ProbeSpec};
-use crate::mosn::{HealthCheck, HttpCheckConfig};
+use crate::model::{GrpcProbeSpec, HealthCheckSpec, HttpProbeSpec, Name, OutlierSpec, ProbeSpec};
+use crate::mosn::{GrpcCheckConfig, HealthCheck, HttpCheckConfig, OutlierDetection};
 use crate::value::GoDuration;
 
+/// RPC protocols that are asked for a heartbeat.
+const HEARTBEATS: [&str; 3] = ["bolt", "boltv2", "dubbo"];
+
 /// Active health checks, which a service name switches on.
-pub(super) fn health(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> HealthSpec {
+pub(super) fn check(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Option<Box<HealthCheckSpec>> {
     if check.service_name.is_empty() {
-        return HealthSpec::default();
+        return None;
     }
-    at.needs(Feature::HealthCheck);
     let time =
         |key: &str, given: GoDuration, default: Duration| positive(&at.key(key), given).unwrap_or(default);
     if !check.common_callbacks.is_empty() {
@@ -22,31 +24,95 @@ pub(super) fn health(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Hea
     }
     // Without settings for it, an HTTP check falls back to connecting.
     let http = check.check_config.as_ref().and_then(|config| config.http_check_config.as_ref());
-    let (probe, timeout) = match http.filter(|_| check.protocol == "Http1") {
-        Some(http) => {
-            let at = at.key("check_config");
-            http_probe(&at.key("http_check_config"), http)
+    let at_config = at.key("check_config");
+    let (probe, timeout) = match (check.protocol.as_str(), http) {
+        ("Http1", Some(http)) => http_probe(&at_config.key("http_check_config"), http),
+        ("Grpc", _) => {
+            let grpc = check.check_config.as_ref().and_then(|config| config.grpc_check_config.as_ref());
+            (grpc_probe(&at_config.key("grpc_check_config"), grpc), None)
         }
-        None => (ProbeSpec::Tcp, None),
+        (name, _) => {
+            let heartbeat = HEARTBEATS.into_iter().find(|known| *known == name);
+            (heartbeat.map_or(ProbeSpec::Tcp, ProbeSpec::Heartbeat), None)
+        }
     };
     let timeout = match timeout {
         // The shorter of the two ends a check.
         Some(http) => http.min(time("timeout", check.timeout, Duration::from_secs(1))),
         None => time("timeout", check.timeout, Duration::from_secs(1)),
     };
-    HealthSpec {
-        check: Some(Box::new(HealthCheckSpec {
-            probe,
-            timeout,
-            interval: time("interval", check.interval, Duration::from_secs(15)),
-            interval_jitter: time("interval_jitter", check.interval_jitter, Duration::from_millis(5)),
-            initial_delay: time("initial_delay_seconds", check.initial_delay_seconds, Duration::from_secs(1)),
-            healthy_threshold: check.healthy_threshold.max(1),
-            unhealthy_threshold: check.unhealthy_threshold.max(1),
-            service_name: names.share(&check.service_name),
-            event_log: Name::from(check.event_log_path.as_str()),
-        })),
-        outlier: None,
+    Some(Box::new(HealthCheckSpec {
+        probe,
+        timeout,
+        interval: time("interval", check.interval, Duration::from_secs(15)),
+        interval_jitter: time("interval_jitter", check.interval_jitter, Duration::from_millis(5)),
+        initial_delay: time("initial_delay_seconds", check.initial_delay_seconds, Duration::from_secs(1)),
+        healthy_threshold: check.healthy_threshold.max(1),
+        unhealthy_threshold: check.unhealthy_threshold.max(1),
+        service_name: names.share(&check.service_name),
+        event_log: Name::from(check.event_log_path.as_str()),
+    }))
+}
+
+fn grpc_probe(at: &At<'_>, given: Option<&GrpcCheckConfig>) -> ProbeSpec {
+    let GrpcCheckConfig { port, service, authority } = given.cloned().unwrap_or_default();
+    for (key, text) in [("service", &service), ("authority", &authority)] {
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            at.key(key).error(format!("expected visible ASCII characters, found {text:?}"));
+        }
+    }
+    ProbeSpec::Grpc(Box::new(GrpcProbeSpec { port, service, authority }))
+}
+
+/// Outlier detection; what is not given is as in xDS.
+pub(super) fn outlier(at: &At<'_>, given: &OutlierDetection) -> OutlierSpec {
+    let defaults = OutlierSpec::default();
+    let time = |key: &str, given: Option<GoDuration>, default: Duration| {
+        given.and_then(|given| positive(&at.key(key), given)).unwrap_or(default)
+    };
+    let percent = |key: &str, given: Option<u8>, default: u8| match given {
+        Some(given) if given > 100 => {
+            at.key(key).error(format!("expected 0 to 100, found {given}"));
+            default
+        }
+        given => given.unwrap_or(default),
+    };
+    OutlierSpec {
+        consecutive_5xx: given.consecutive_5xx.unwrap_or(defaults.consecutive_5xx),
+        consecutive_gateway_failure: given
+            .consecutive_gateway_failure
+            .unwrap_or(defaults.consecutive_gateway_failure),
+        consecutive_local_origin_failure: given
+            .consecutive_local_origin_failure
+            .unwrap_or(defaults.consecutive_local_origin_failure),
+        interval: time("interval", given.interval, defaults.interval),
+        base_ejection_time: time("base_ejection_time", given.base_ejection_time, defaults.base_ejection_time),
+        max_ejection_time: time("max_ejection_time", given.max_ejection_time, defaults.max_ejection_time),
+        max_ejection_percent: percent(
+            "max_ejection_percent",
+            given.max_ejection_percent,
+            defaults.max_ejection_percent,
+        ),
+        success_rate_stdev_factor: given
+            .success_rate_stdev_factor
+            .unwrap_or(defaults.success_rate_stdev_factor),
+        success_rate_minimum_hosts: given
+            .success_rate_minimum_hosts
+            .unwrap_or(defaults.success_rate_minimum_hosts),
+        success_rate_request_volume: given
+            .success_rate_request_volume
+            .unwrap_or(defaults.success_rate_request_volume),
+        failure_percentage_threshold: percent(
+            "failure_percentage_threshold",
+            given.failure_percentage_threshold,
+            defaults.failure_percentage_threshold,
+        ),
+        failure_percentage_minimum_hosts: given
+            .failure_percentage_minimum_hosts
+            .unwrap_or(defaults.failure_percentage_minimum_hosts),
+        failure_percentage_request_volume: given
+            .failure_percentage_request_volume
+            .unwrap_or(defaults.failure_percentage_request_volume),
     }
 }
 
@@ -113,6 +179,34 @@ mod tests {
         assert_eq!(check.interval_jitter, Duration::from_millis(5));
         assert_eq!(check.initial_delay, Duration::from_secs(1));
         assert_eq!((check.healthy_threshold, check.unhealthy_threshold), (1, 1));
+    }
+
+    #[test]
+    fn protocols_of_our_own_are_asked_as_they_ask() {
+        let probe = |rest: &str| {
+            let json = format!(r#"{{"name":"a","health_check":{{"service_name":"s",{rest}}}}}"#);
+            translated(&json).health.check.unwrap().probe
+        };
+        assert_eq!(probe(r#""protocol":"bolt""#), ProbeSpec::Heartbeat("bolt"));
+        assert_eq!(probe(r#""protocol":"dubbo""#), ProbeSpec::Heartbeat("dubbo"));
+        assert_eq!(probe(r#""protocol":"Bolt""#), ProbeSpec::Tcp);
+        assert_eq!(probe(r#""protocol":"Grpc""#), ProbeSpec::Grpc(Box::default()));
+        let grpc = GrpcProbeSpec { port: 5, service: "a.B".to_owned(), authority: "x:1".to_owned() };
+        assert_eq!(
+            probe(
+                r#""protocol":"Grpc","check_config":{"grpc_check_config":{"port":5,"service":"a.B","authority":"x:1"}}"#
+            ),
+            ProbeSpec::Grpc(Box::new(grpc))
+        );
+    }
+
+    #[test]
+    fn outlier_detection_is_xdss_where_nothing_else_is_said() {
+        assert_eq!(translated(r#"{"name":"a"}"#).health.outlier, None);
+        let given = translated(r#"{"name":"a","outlier_detection":{"consecutive_5xx":0,"interval":"2s"}}"#);
+        let expected =
+            OutlierSpec { consecutive_5xx: 0, interval: Duration::from_secs(2), ..OutlierSpec::default() };
+        assert_eq!(given.health.outlier.as_deref(), Some(&expected));
     }
 
     #[test]

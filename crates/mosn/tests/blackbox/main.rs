@@ -9,6 +9,7 @@ mod examples;
 mod failures;
 mod fixture;
 mod forward;
+mod health;
 mod lifecycle;
 mod limits;
 mod observability;

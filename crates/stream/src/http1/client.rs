@@ -103,7 +103,7 @@ impl Http1Pool {
         self.idle.borrow_mut().clear();
     }
 
-    fn put(&self, mut connection: Box<ClientConnection>) {
+    pub(crate) fn put(&self, mut connection: Box<ClientConnection>) {
         if self.max_requests.get().is_some_and(|max| connection.requests >= max) {
             return;
         }

@@ -22,6 +22,20 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct LogHandle(Arc<Logs>);
 
+/// A log of lines that are whole already. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct LineLog(Arc<Sink>);
+
+impl LineLog {
+    /// Appends a line, which comes without its end, unless the log is switched off.
+    pub fn write(&self, mut line: String) {
+        if self.0.is_enabled() {
+            line.push('\n');
+            self.0.send(line.into_bytes(), 1);
+        }
+    }
+}
+
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -105,6 +119,14 @@ impl LogHandle {
     pub fn access_log(&self, spec: &AccessLogSpec) -> Result<AccessLog, AccessLogError> {
         let format = AccessLogFormat::compile(spec.format.as_deref().unwrap_or_default())?;
         Ok(AccessLog::new(self.0.sink(&spec.output)?, format))
+    }
+
+    /// Opens a log of lines that are whole already.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn line_log(&self, output: &LogOutput) -> Result<LineLog, LogError> {
+        Ok(LineLog(self.0.sink(output)?))
     }
 
     /// The error logs and their levels; `""` is the start-up log.

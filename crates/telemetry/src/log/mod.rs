@@ -11,7 +11,7 @@ mod syslog;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{LogError, LogHandle, UnknownLog, init};
+pub use handle::{LineLog, LogError, LogHandle, UnknownLog, init};
 pub use panic::install_panic_hook;
 pub(crate) use sink::Sink;
 pub use subscriber::{ErrorLog, STARTUP};

@@ -17,4 +17,4 @@ pub use counter::Counter;
 pub use histogram::Histogram;
 pub use prometheus::PROMETHEUS_CONTENT_TYPE;
 pub use registry::Registry;
-pub use sets::{DownstreamMetrics, UpstreamMetrics};
+pub use sets::{DownstreamMetrics, HealthCheckMetrics, OutlierMetrics, UpstreamMetrics};

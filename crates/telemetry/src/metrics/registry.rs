@@ -6,7 +6,7 @@ use std::{
 use mosn_config::model::MetricsFilter;
 
 use super::{
-    DownstreamMetrics, UpstreamMetrics,
+    DownstreamMetrics, HealthCheckMetrics, OutlierMetrics, UpstreamMetrics,
     sets::{self, Value},
 };
 
@@ -33,12 +33,16 @@ enum SetId {
     DownstreamListener(Arc<str>),
     UpstreamCluster(Arc<str>),
     UpstreamHost(Arc<str>, Arc<str>),
+    HealthCheck(Arc<str>),
+    Outlier(Arc<str>),
 }
 
 #[derive(Debug)]
 enum Shards {
     Downstream(Vec<Arc<DownstreamMetrics>>),
     Upstream(Vec<Arc<UpstreamMetrics>>),
+    HealthCheck(Arc<HealthCheckMetrics>),
+    Outlier(Arc<OutlierMetrics>),
 }
 
 /// A set as read: its type, its labels by key, and its metrics summed.
@@ -82,6 +86,26 @@ impl Registry {
         self.upstream(SetId::UpstreamHost(cluster.into(), host.into()))
     }
 
+    /// The set of a service whose hosts are checked: one for all who ask, since one thread checks.
+    #[must_use]
+    pub fn health_check(&self, service: &str) -> Arc<HealthCheckMetrics> {
+        let id = SetId::HealthCheck(service.into());
+        match self.sets().entry(id).or_insert_with(|| Shards::HealthCheck(Arc::default())) {
+            Shards::HealthCheck(set) => Arc::clone(set),
+            _ => unreachable!("the id of a health check's set"),
+        }
+    }
+
+    /// The set of a cluster's outlier detection: one for all who ask, as above.
+    #[must_use]
+    pub fn outlier(&self, cluster: &str) -> Arc<OutlierMetrics> {
+        let id = SetId::Outlier(cluster.into());
+        match self.sets().entry(id).or_insert_with(|| Shards::Outlier(Arc::default())) {
+            Shards::Outlier(set) => Arc::clone(set),
+            _ => unreachable!("the id of an outlier detection's set"),
+        }
+    }
+
     /// Makes a listener's set show, with zeros, before its first connection.
     pub fn declare_listener(&self, name: &str) {
         self.sets()
@@ -100,7 +124,9 @@ impl Registry {
     /// are no longer shown. Go MOSN never forgets; call it only where a cluster is gone for good.
     pub fn forget_cluster(&self, cluster: &str) {
         self.sets().retain(|id, _| match id {
-            SetId::UpstreamCluster(name) | SetId::UpstreamHost(name, _) => &**name != cluster,
+            SetId::UpstreamCluster(name) | SetId::UpstreamHost(name, _) | SetId::Outlier(name) => {
+                &**name != cluster
+            }
             _ => true,
         });
     }
@@ -129,14 +155,14 @@ impl Registry {
     fn downstream(&self, id: SetId) -> Arc<DownstreamMetrics> {
         match self.sets().entry(id).or_insert_with(|| Shards::Downstream(Vec::new())) {
             Shards::Downstream(shards) => shard(shards),
-            Shards::Upstream(_) => unreachable!("the id of a downstream set"),
+            _ => unreachable!("the id of a downstream set"),
         }
     }
 
     fn upstream(&self, id: SetId) -> Arc<UpstreamMetrics> {
         match self.sets().entry(id).or_insert_with(|| Shards::Upstream(Vec::new())) {
             Shards::Upstream(shards) => shard(shards),
-            Shards::Downstream(_) => unreachable!("the id of an upstream set"),
+            _ => unreachable!("the id of an upstream set"),
         }
     }
 
@@ -169,6 +195,8 @@ impl Registry {
                 }
                 Shards::Downstream(shards) => sets::sum(shards.iter().map(|shard| &**shard)),
                 Shards::Upstream(shards) => sets::sum(shards.iter().map(|shard| &**shard)),
+                Shards::HealthCheck(set) => sets::sum(std::iter::once(&**set)),
+                Shards::Outlier(set) => sets::sum(std::iter::once(&**set)),
             };
             let of_host = matches!(id, SetId::UpstreamHost(..));
             snapshot.metrics.retain(|(key, _)| {
@@ -198,6 +226,8 @@ impl SetId {
         match self {
             Self::DownstreamGlobal | Self::DownstreamListener(_) => "downstream",
             Self::UpstreamCluster(_) | Self::UpstreamHost(..) => "upstream",
+            Self::HealthCheck(_) => "healthcheck",
+            Self::Outlier(_) => "outlier",
         }
     }
 
@@ -206,7 +236,10 @@ impl SetId {
         match self {
             Self::DownstreamGlobal => vec![("proxy", "global".into())],
             Self::DownstreamListener(name) => vec![("listener", Arc::clone(name))],
-            Self::UpstreamCluster(cluster) => vec![("cluster", Arc::clone(cluster))],
+            Self::UpstreamCluster(cluster) | Self::Outlier(cluster) => {
+                vec![("cluster", Arc::clone(cluster))]
+            }
+            Self::HealthCheck(service) => vec![("service", Arc::clone(service))],
             Self::UpstreamHost(cluster, host) => {
                 vec![("cluster", Arc::clone(cluster)), ("host", Arc::clone(host))]
             }
@@ -284,6 +317,7 @@ mod tests {
         assert!(registry.sets().values().all(|shards| match shards {
             Shards::Downstream(shards) => shards.is_empty(),
             Shards::Upstream(shards) => shards.is_empty(),
+            _ => true,
         }));
     }
 

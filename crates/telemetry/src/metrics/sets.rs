@@ -260,6 +260,40 @@ impl UpstreamMetrics {
     }
 }
 
+metric_set! {
+    /// What active health checks found: one set for each `service_name`. Only the control thread
+    /// writes it.
+    HealthCheckMetrics {
+        /// Checks begun.
+        attempt: Counter,
+        /// Good answers.
+        success: Counter,
+        /// Bad answers, and none in time.
+        failure: Counter,
+        /// Bad answers, failed connects among them.
+        active_failure: Counter,
+        /// Checks without an answer in time.
+        network_failure: Counter,
+        /// Never counted, as in MOSN.
+        passive_failure: Counter,
+        /// Never counted, as in MOSN.
+        verify_cluster: Counter,
+        /// Healthy hosts; the spelling is MOSN's.
+        healty: Counter as Gauge,
+    }
+}
+
+metric_set! {
+    /// What outlier detection did: one set for each cluster that has it. Only the control thread
+    /// writes it. Ours; Go MOSN has no outlier detection.
+    OutlierMetrics {
+        /// Hosts left out so far.
+        ejections_total: Counter,
+        /// Hosts that are left out.
+        ejections_active: Counter as Gauge,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
