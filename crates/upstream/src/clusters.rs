@@ -321,7 +321,8 @@ impl ClusterMap {
 
     /// Without clusters, but with the same places for them.
     pub(crate) fn without_clusters(&self) -> Self {
-        Self { hasher: self.hasher.clone(), shards: vec![Arc::new(self.empty_shard()); SHARDS].into() }
+        let empty = Arc::new(self.empty_shard());
+        Self { hasher: self.hasher.clone(), shards: vec![empty; SHARDS].into() }
     }
 
     fn copy(&self) -> Self {
