@@ -318,11 +318,8 @@ impl Session {
         let unix = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.each(|user| {
             let metrics = &user.metrics;
-            if good {
-                metrics.success.inc()
-            } else {
-                metrics.failure.inc()
-            }
+            let count = if good { &metrics.success } else { &metrics.failure };
+            count.inc();
             match verdict {
                 Verdict { changed: true, healthy: true } => metrics.healty.inc(),
                 Verdict { changed: true, healthy: false } => metrics.healty.dec(),

@@ -9,7 +9,10 @@ const RESOLVED: Duration = Duration::from_secs(15);
 
 /// Names that were looked up.
 #[derive(Debug, Default)]
-pub(super) struct KnownNames(RefCell<HashMap<(Arc<str>, u16), (Instant, Rc<[SocketAddr]>)>>);
+pub(super) struct KnownNames(RefCell<HashMap<(Arc<str>, u16), Known>>);
+
+/// Until when they are used, and which they are.
+type Known = (Instant, Rc<[SocketAddr]>);
 
 impl KnownNames {
     pub(super) async fn addresses(&self, name: &Arc<str>, port: u16) -> io::Result<Rc<[SocketAddr]>> {
