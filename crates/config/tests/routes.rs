@@ -123,6 +123,21 @@ fn variables_become_groups_of_which_one_must_hold() {
 }
 
 #[test]
+fn expressions_are_taken_over_and_leave_the_request() {
+    let (route, warnings) = translated(
+        r#""match":{"dsl_expressions":[{"expression":"request.method == \"GET\""},{"expression":"true"}]},
+           "route":{"cluster_name":"a","auto_host_rewrite_header":"x"}"#,
+    );
+    let texts: Vec<_> = route.matches.expressions.iter().map(|text| &**text).collect();
+    assert_eq!(texts, [r#"request.method == "GET""#, "true"]);
+    assert!(route.leaves_request);
+    assert_eq!(
+        warnings,
+        ["route.auto_host_rewrite_header: has no effect on a route that matches by variables or expressions"]
+    );
+}
+
+#[test]
 fn the_cluster_comes_from_weights_then_name_then_variable_then_header() {
     let all = r#""cluster_header":"x-to","cluster_variable":"v""#;
     let weights = r#""weighted_clusters":[{"cluster":{"name":"a","weight":1}}]"#;
@@ -182,6 +197,10 @@ fn what_a_route_cannot_mean_is_an_error_at_its_path() {
         (
             r#""match":{"variables":[{"name":"x-mosn-host","value":"a","model":"xor"}]}"#,
             r#"match.variables[0].model: expected "and" or "or", found "xor""#,
+        ),
+        (
+            r#""match":{"dsl_expressions":[{"expression":"true"},{"expression":" "}]}"#,
+            "match.dsl_expressions[1].expression: expected a condition",
         ),
         (
             r#""match":{"headers":[{"name":"a","value":"b","prefix_match":"c"}]}"#,

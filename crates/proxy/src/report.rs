@@ -379,6 +379,10 @@ pub(crate) struct RequestVariables<'a> {
 }
 
 impl Variables for RequestVariables<'_> {
+    fn info(&self) -> Option<&RequestInfo> {
+        Some(self.info)
+    }
+
     fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         // As in MOSN, what is no text has no value as a header or a name.
         if !variable.is_text() {

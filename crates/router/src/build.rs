@@ -12,6 +12,7 @@ use mosn_config::model::{
     PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VariableMatchSpec,
     VirtualHostSpec,
 };
+use mosn_expression::{Expression, Type};
 use mosn_telemetry::Variable;
 use regex::bytes::Regex;
 
@@ -176,6 +177,7 @@ impl Builder {
             && spec.method.is_none()
             && spec.query.is_empty()
             && spec.variables.is_empty()
+            && spec.expressions.is_empty()
             && !leaves_request
         {
             return None;
@@ -198,7 +200,23 @@ impl Builder {
             .iter()
             .map(|group| group.iter().filter_map(|condition| self.variable(condition)).collect::<Box<[_]>>());
         let variables = groups.collect();
-        Some(Box::new(Conditions { method, headers, query, variables, leaves_request }))
+        let expressions = spec.expressions.iter().filter_map(|text| self.expression(text)).collect();
+        Some(Box::new(Conditions { method, headers, query, variables, expressions, leaves_request }))
+    }
+
+    fn expression(&mut self, text: &Name) -> Option<Expression> {
+        let problem = |reason: String| Problem::BadExpression { expression: text.clone(), reason };
+        let found = match Expression::compile(text) {
+            Ok(expression) if expression.kind() != Type::Bool => {
+                Err(problem(format!("expected a truth value, found {}", expression.kind())))
+            }
+            Ok(expression) if expression.changes() => {
+                Err(problem("a rule asks, and changes nothing".to_owned()))
+            }
+            Ok(expression) => Ok(expression),
+            Err(error) => Err(problem(error.to_string())),
+        };
+        found.map_err(|problem| self.problems.push(problem)).ok()
     }
 
     fn variable(&mut self, spec: &VariableMatchSpec) -> Option<VariableCondition> {

@@ -4,10 +4,11 @@ use std::{borrow::Cow, cell::Cell};
 
 use http::Method;
 use mosn_config::model::Name;
+use mosn_expression::Expression;
 use mosn_telemetry::Variable;
 use regex::bytes::Regex;
 
-use crate::{Subject, path, query};
+use crate::{Subject, facts::Facts, path, query};
 
 /// All must hold.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Conditions {
     pub(crate) query: Box<[QueryCondition]>,
     /// Groups, one of which must hold; empty = no condition.
     pub(crate) variables: Box<[Box<[VariableCondition]>]>,
+    /// All of type [`Bool`](mosn_expression::Type::Bool).
+    pub(crate) expressions: Box<[Expression]>,
     /// Not a condition, but kept here because few routes have it: see
     /// [`RouteSpec`](mosn_config::model::RouteSpec::leaves_request).
     pub(crate) leaves_request: bool,
@@ -85,6 +88,7 @@ impl Conditions {
             && self.headers.iter().all(|condition| condition.holds(subject))
             && (self.query.is_empty() || self.query_holds(subject))
             && (self.variables.is_empty() || self.variables_hold(subject))
+            && self.expressions.iter().all(|expression| expression.holds(&Facts(subject)))
     }
 
     fn query_holds<S: Subject + ?Sized>(&self, subject: &S) -> bool {

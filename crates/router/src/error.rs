@@ -63,6 +63,14 @@ pub enum Problem {
         /// What the compiler says, in one line.
         reason: String,
     },
+    /// An expression does not compile, or is no condition.
+    #[error("`{expression}` in match.dsl_expressions is not a valid condition: {reason}")]
+    BadExpression {
+        /// As written.
+        expression: Name,
+        /// Why, and where in it.
+        reason: String,
+    },
     /// A method that no request can have.
     #[error("`{method}` is not a valid method")]
     BadMethod {

@@ -13,6 +13,7 @@ mod build;
 mod condition;
 mod domains;
 mod error;
+mod facts;
 mod fold;
 mod hash;
 mod index;

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use mosn_core::RequestHead;
+use mosn_core::{RequestHead, RequestInfo};
 use mosn_telemetry::Variable;
 
 use crate::{Message, Metadata, NoVariables, Variables};
@@ -31,6 +31,16 @@ pub trait Subject {
             Cow::Borrowed(pairs) => cookie_in(pairs, name).map(Cow::Borrowed),
             Cow::Owned(pairs) => cookie_in(&pairs, name).map(|value| Cow::Owned(value.to_vec())),
         }
+    }
+
+    /// How many headers there are, and the bytes of their names and values.
+    fn headers_size(&self) -> (usize, usize) {
+        (0, 0)
+    }
+
+    /// What else is known of the request.
+    fn info(&self) -> Option<&RequestInfo> {
+        None
     }
 
     /// Labels that a host must have besides the route's, and rather than the route's: MOSN's
@@ -71,6 +81,11 @@ impl Subject for RequestHead {
         fields.into_iter().find_map(|(_, pairs)| cookie_in(pairs, name)).map(Cow::Borrowed)
     }
 
+    fn headers_size(&self) -> (usize, usize) {
+        let bytes = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (self.headers.len(), bytes)
+    }
+
     fn variable(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
         NoVariables.lookup(variable, Message::Request(self), out)
     }
@@ -103,6 +118,14 @@ impl<V: Variables> Subject for WithVariables<'_, V> {
 
     fn cookie(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.0.cookie(name)
+    }
+
+    fn headers_size(&self) -> (usize, usize) {
+        self.0.headers_size()
+    }
+
+    fn info(&self) -> Option<&RequestInfo> {
+        self.1.info()
     }
 
     fn labels(&self) -> Option<&Metadata> {

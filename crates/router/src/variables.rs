@@ -1,4 +1,4 @@
-use mosn_core::{Headers, RequestHead};
+use mosn_core::{Headers, RequestHead, RequestInfo};
 use mosn_telemetry::Variable;
 
 use crate::Metadata;
@@ -8,6 +8,11 @@ pub trait Variables {
     /// Appends the variable's value to `out`; `false` if it has none. `message` is the head that is
     /// being matched or changed, as it is by now, for variables such as `request_header_x`.
     fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool;
+
+    /// See [`Subject::info`](crate::Subject::info).
+    fn info(&self) -> Option<&RequestInfo> {
+        None
+    }
 
     /// See [`Subject::labels`](crate::Subject::labels).
     fn labels(&self) -> Option<&Metadata> {
@@ -37,6 +42,10 @@ impl Variables for NoVariables {
 impl<V: Variables + ?Sized> Variables for &V {
     fn lookup(&self, variable: &Variable, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         (**self).lookup(variable, message, out)
+    }
+
+    fn info(&self) -> Option<&RequestInfo> {
+        (**self).info()
     }
 
     fn labels(&self) -> Option<&Metadata> {

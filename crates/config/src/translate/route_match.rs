@@ -1,7 +1,6 @@
 use super::Names;
 use super::header::check_name;
 use crate::document::At;
-use crate::features::Feature;
 use crate::model::{
     HeaderMatchSpec, PathMatchSpec, QueryMatchSpec, RouteMatchSpec, ValueMatchSpec, VariableMatchSpec,
 };
@@ -37,7 +36,13 @@ pub(super) fn route_match(at: &At<'_>, matches: &RouterMatch, names: &mut Names)
         return spec;
     }
     if by_expressions {
-        at.key("dsl_expressions").needs(Feature::DslMatch);
+        let at = at.key("dsl_expressions");
+        for (index, one) in matches.dsl_expressions.iter().enumerate() {
+            if one.expression.trim().is_empty() {
+                at.index(index).key("expression").error("expected a condition");
+            }
+            spec.expressions.push(names.share(&one.expression));
+        }
         return spec;
     }
     let at_query = at.key("query_parameters");

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::Method;
 use mosn_config::model::{
-    ActionSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec, QueryMatchSpec, RouteMatchSpec,
+    ActionSpec, HeaderMatchSpec, HeaderMutationsSpec, Name, PathMatchSpec, QueryMatchSpec, RouteMatchSpec,
     RouteSpec, RouterSpec, ValueMatchSpec, VariableMatchSpec, VirtualHostSpec,
 };
 use mosn_core::{BodyLength, Headers, RequestHead, Scheme};
@@ -123,12 +123,25 @@ fn any_route() -> impl Strategy<Value = RouteSpec> {
     let query = prop_oneof![4 => Just(vec![]), 1 => prop::collection::vec(any_query(), 1..3)];
     let variables = prop_oneof![6 => Just(vec![]), 1 => prop::collection::vec(any_variables(), 1..3)];
     let method = prop_oneof![4 => Just(None), 1 => Just(Some("GET"))];
-    (any_path(), headers, method, query, variables).prop_map(|(path, headers, method, query, variables)| {
-        let mut route = route(path, headers, method);
-        route.matches.query = query;
-        route.matches.variables = variables;
-        route
-    })
+    let expressions = [
+        r#"request.headers["service"] | "none" == "x""#,
+        r#"request.path.startsWith("/a") && request.method == "POST""#,
+        r#"request.query_params["a"] == "y""#,
+    ];
+    let expressions = prop_oneof![
+        6 => Just(vec![]),
+        1 => prop::collection::vec(prop::sample::select(expressions.map(Name::from).to_vec()), 1..3),
+    ];
+    let asks = (query, variables, expressions);
+    (any_path(), headers, method, asks).prop_map(
+        |(path, headers, method, (query, variables, expressions))| {
+            let mut route = route(path, headers, method);
+            route.matches.expressions = expressions;
+            route.matches.query = query;
+            route.matches.variables = variables;
+            route
+        },
+    )
 }
 
 /// Knows of each request what is asked of it here.

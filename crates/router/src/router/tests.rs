@@ -6,7 +6,7 @@ use mosn_config::model::{
     QueryMatchSpec, RedirectSpec, RouteMatchSpec, RouteSpec, ValueMatchSpec, VariableMatchSpec,
     VirtualHostSpec, WeightedClusterSpec,
 };
-use mosn_core::{BodyLength, Scheme};
+use mosn_core::{BodyLength, ConnectionInfo, RequestInfo, Scheme};
 use mosn_telemetry::Variable;
 
 use super::*;
@@ -525,4 +525,68 @@ fn the_requests_own_labels_win_over_the_routes() {
     let pick = forward.cluster(&WithVariables(&head, own)).unwrap();
     assert_eq!(**pick.metadata.unwrap(), labels(&[("zone", "a"), ("v", "2"), ("x", "y")]));
     assert_eq!(forward.cluster(&head).unwrap().metadata.unwrap().len(), 2);
+}
+
+/// Knows the facts of a request, and no variable.
+struct Info(RequestInfo);
+
+impl Variables for Info {
+    fn lookup(&self, _: &Variable, _: Message<'_>, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn info(&self) -> Option<&RequestInfo> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn expressions_see_the_request_and_all_must_hold() {
+    let local = "10.0.0.1:80".parse().unwrap();
+    let connection = ConnectionInfo {
+        id: 1,
+        listener: "l".into(),
+        listener_type: "".into(),
+        local: Some(local),
+        remote: None,
+    };
+    let start = (std::time::Instant::now(), std::time::SystemTime::UNIX_EPOCH);
+    let info = Info(RequestInfo::new(connection.into(), mosn_core::Protocol::Http2, 1, start.0, start.1));
+    let mut head = get("Shop.example:80", "/a//b/../c%20d?q=1+2&r");
+    head.headers.append("X-User", b"alice");
+    let request = WithVariables(&head, info);
+    for (expressions, expected) in [
+        (&[r#"request.host == "Shop.example:80""#, r#"request.method == "GET""#][..], true),
+        (&["true", "false"], false),
+        (&[r#"request.path == "/a/c d" && request.url_path == "/a/c d?q=1+2&r""#], true),
+        (&[r#"request.query_params["q"] == "1 2" && request.query_params["r"] == """#], true),
+        (&[r#"request.query_params["s"] == """#], false),
+        (&[r#"request.headers["x-user"] == "alice" && size(request.headers) == 1"#], true),
+        (&[r#"request.headers["x-none"] != "alice""#], false),
+        (&[r#"request.headers["x-none"] | "nobody" != "alice""#], true),
+        (&[r#"context.protocol == "h2" && origin.ip == ip("10.0.0.1")"#], true),
+        (&["int(request.time) == 0 && request.size == 0 && request.total_size == 11"], true),
+        (&[r#"(response.code | 7) == 7 && (destination.service.name | "none") == "none""#], true),
+    ] {
+        let expressions: Vec<Name> = expressions.iter().map(|&text| text.into()).collect();
+        let router = taking(RouteMatchSpec { expressions: expressions.clone(), ..Default::default() });
+        assert_eq!(router.find(&request).is_some(), expected, "{expressions:?}");
+    }
+}
+
+#[test]
+fn an_expression_that_is_no_condition_is_an_error_and_no_wider_route() {
+    for (expression, reason) in [
+        ("request.nope", "at column 1: there is no attribute request.nope"),
+        ("request.host", "expected a truth value, found a text"),
+        (r#"ctx.rewrite_request_url("/x")"#, "a rule asks, and changes nothing"),
+        ("", "at column 1: expected a value, found the end"),
+    ] {
+        let matches = RouteMatchSpec { expressions: vec![expression.into()], ..Default::default() };
+        let route = RouteSpec { matches, ..route(PathMatchSpec::Any, forward(to("a"))) };
+        let errors = Router::build(&table(vec![virtual_host(&["*"], vec![route])])).unwrap_err();
+        let place = "router `r`, virtual_hosts[0] `*`, routers[0]";
+        let what = format!("`{expression}` in match.dsl_expressions is not a valid condition");
+        assert_eq!(errors[0].to_string(), format!("{place}: {what}: {reason}"));
+    }
 }

@@ -1,0 +1,23 @@
+//! MOSN's expression language, as route rules (`dsl_expressions`) and filters use it.
+//!
+//! An expression is written in Go's syntax with CEL's types and functions (filters reference 4).
+//! [`Expression::compile`] reads it (`syntax`), finds the type of every part (`check`), and refuses what can
+//! never be evaluated. Evaluating asks [`Attributes`] for facts of the request, borrows what it can, and
+//! ends in a [`Value`] or an error; nothing in it runs longer than the expression is long.
+
+mod attributes;
+mod check;
+mod error;
+mod evaluate;
+mod functions;
+mod names;
+mod strings;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use attributes::{Attribute, Attributes, Effect};
+pub use check::Expression;
+pub use error::{CompileError, EvaluateError};
+pub use value::{Map, Type, Value};
