@@ -34,7 +34,7 @@ def main():
         if not found[name]:
             raise SystemExit(f"{name} is needed for every measurement")
     if any(case in RPC_CASES for case in cases):
-        found["mosn"] = tools.mosn()
+        found["mosn bench"] = tools.generator()
     peers = installed_peers(options.peers, found)
     if not peers:
         raise SystemExit("none of the chosen peers is installed")
@@ -74,7 +74,8 @@ def arguments():
         prog="bench/run",
         description="Measures mosn beside its peers: CPU per request, throughput, latency, memory.",
         epilog="MOSN=path takes a built binary instead of building; MOSN_GO=path lets Go MOSN take part; "
-        "ENVOY=path names Envoy. Nothing else should run on the machine meanwhile.",
+        "MOSN_BENCH=path takes the RPC load from another build; ENVOY=path names Envoy. Nothing else should run on the "
+        "machine meanwhile.",
     )
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     parser.add_argument("--cases", type=lambda t: t.split(","), help="only these cases, comma-separated")

@@ -59,7 +59,7 @@ class Peer:
     @staticmethod
     def answers(setup, port):
         if setup.downstream in RPC:
-            return answers_rpc(tools.mosn(), port, setup.downstream)
+            return answers_rpc(tools.generator(), port, setup.downstream)
         return answers_200(port, setup.downstream, "/1" if setup.stream_bodies else "/")
 
     def configure(self, setup, port, folder):

@@ -22,14 +22,14 @@ class RpcTraffic(Traffic):
         self.downstream = self.upstream = self.protocol
 
     def open(self, bench):
-        self.origin = EchoOrigin(bench.tools["mosn"], self.protocol, bench.out / self.name, bench.placement.origin)
+        self.origin = EchoOrigin(bench.tools["mosn bench"], self.protocol, bench.out / self.name, bench.placement.origin)
 
     def drive(self, bench, port, seconds, log=None):
         return self.load(bench, port, seconds)
 
     def load(self, bench, port, seconds, **more):
         how = {"connections": self.connections, "outstanding": self.streams, **more}
-        return load.rpc(bench.tools["mosn"], self.protocol, port, seconds, bench.placement.load, **how)
+        return load.rpc(bench.tools["mosn bench"], self.protocol, port, seconds, bench.placement.load, **how)
 
     def compare(self, bench, port):
         """Nothing to do: the generator compares every body."""
@@ -151,7 +151,7 @@ class RpcFairness(RpcTraffic):
         self.load(bench, port, bench.warm_seconds, **light)
         alone = self.load(bench, port, bench.seconds, **light)
         heavy = load.start_rpc(
-            bench.tools["mosn"],
+            bench.tools["mosn bench"],
             self.protocol,
             port,
             bench.seconds + 1,

@@ -96,6 +96,11 @@ def mosn():
     return str(TARGET / "release" / "mosn")
 
 
+def generator():
+    """The binary whose `bench` is the RPC load and origin: `MOSN_BENCH`, to compare old builds under one load, or mosn."""
+    return os.environ.get("MOSN_BENCH") or mosn()
+
+
 def version(argv):
     """First line that a program prints about its version, or None."""
     try:
