@@ -1,5 +1,7 @@
 //! Telling protocols apart by the first bytes of a connection.
 
+use mosn_core::Protocol;
+
 use crate::rpc::{self, RpcProtocol};
 
 /// What the first bytes of a connection say about one protocol.
@@ -47,14 +49,30 @@ impl Candidate {
         Self::all().find(|candidate| candidate.name() == name)
     }
 
+    /// The built-in candidate that speaks `protocol`.
+    #[must_use]
+    pub fn of(protocol: Protocol) -> Option<Self> {
+        match protocol {
+            Protocol::Http1 => Some(Self::Http1),
+            Protocol::Http2 => Some(Self::Http2),
+            Protocol::Rpc(name) => rpc::by_name(name).map(Self::Rpc),
+        }
+    }
+
+    /// The protocol it stands for.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Http1 => Protocol::Http1,
+            Self::Http2 => Protocol::Http2,
+            Self::Rpc(protocol) => Protocol::Rpc(protocol.name()),
+        }
+    }
+
     /// Its name in configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Http1 => "Http1",
-            Self::Http2 => "Http2",
-            Self::Rpc(protocol) => protocol.name(),
-        }
+        self.protocol().name()
     }
 
     /// Whether a connection that begins with `prefix` speaks it.

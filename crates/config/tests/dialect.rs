@@ -231,11 +231,6 @@ fn what_is_not_built_says_so_when_it_is_used() {
             "extends[0]",
             "extension tunnel_agent",
         ),
-        (
-            route(r#""route":{"cluster_name":"a","upstream_protocol":"bolt"}"#),
-            "servers[0].routers[0].virtual_hosts[0].routers[0].route.upstream_protocol",
-            "protocol bolt",
-        ),
     ] {
         assert_eq!(errors(&parts), [format!("{path}: {}", is_missing(feature))], "{parts}");
     }

@@ -9,7 +9,6 @@ use mosn_config::model::{
     NetworkFilterSpec, PathMatchSpec, RouterSource,
 };
 use mosn_config::{Format, Loaded, Options, Problems, Severity, parse};
-use mosn_core::Protocol;
 
 const BASE: &str = "/opt/mosn/conf/conf.json";
 
@@ -98,7 +97,9 @@ fn an_ordinary_configuration_becomes_the_model() {
     assert_eq!(listener.idle_timeout, None);
     assert_eq!(listener.access_logs[0].output, LogOutput::File("/opt/mosn/logs/ingress_access.log".into()));
     let NetworkFilterSpec::Proxy(proxy) = &listener.filter_chains[0].filter;
-    assert_eq!(proxy.downstream, DownstreamProtocols::Detect(vec![Protocol::Http1, Protocol::Http2]));
+    let DownstreamProtocols::Detect(protocols) = &proxy.downstream else { panic!("{:?}", proxy.downstream) };
+    let names: Vec<_> = protocols.iter().map(|protocol| protocol.name()).collect();
+    assert_eq!(names, ["Http1", "Http2", "bolt", "boltv2", "dubbo", "dubbo-thrift", "tars"]);
     assert!(matches!(&proxy.router, RouterSource::Named(name) if &**name == "main"));
     assert_eq!(proxy.http.max_header_size, 16384);
 

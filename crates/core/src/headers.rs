@@ -1,18 +1,75 @@
 //! Header fields behind one small view: get, iterate, set, append, remove.
 
+use std::{any::Any, fmt, rc::Rc};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Header fields of one message, in whichever form they arrived: an HTTP/1 block is forwarded in
 /// its own case and order, an HTTP/2 map without being rebuilt.
 ///
-/// Names compare without regard to ASCII case.
+/// Names compare without regard to ASCII case, but for those of an RPC frame.
 #[derive(Clone, Debug)]
 pub enum Headers {
     /// Fields in wire order and case.
     List(FieldList),
     /// An HTTP/2 header map.
     Map(HeaderMap),
+    /// The fields of an RPC frame, and the frame.
+    Frame(Box<FrameHeaders>),
+}
+
+/// What the header view of an RPC frame shows, and the frame itself, so that it can leave as the
+/// bytes that arrived. Names are compared byte by byte.
+#[derive(Clone)]
+pub struct FrameHeaders {
+    fields: FieldList,
+    frame: Rc<dyn Any>,
+    changed: bool,
+}
+
+impl FrameHeaders {
+    /// The fields of `frame`, which only the stream layer looks into.
+    #[must_use]
+    pub fn new(fields: FieldList, frame: Rc<dyn Any>) -> Self {
+        Self { fields, frame, changed: false }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self) -> &Rc<dyn Any> {
+        &self.frame
+    }
+
+    /// Whether the fields are no longer the frame's own.
+    #[must_use]
+    pub const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields.pairs().find(|&(field, _)| field == name).map(|(_, value)| value)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> bool {
+        let removed = self.fields.retain(|field| field != name);
+        self.changed |= removed;
+        removed
+    }
+
+    fn append(&mut self, name: &[u8], value: &[u8]) {
+        self.fields.append(name, value);
+        self.changed = true;
+    }
+}
+
+impl fmt::Debug for FrameHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameHeaders")
+            .field("fields", &self.fields)
+            .field("changed", &self.changed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Fields as ranges into the block of bytes they arrived in; fields added later live in a tail.
@@ -127,12 +184,39 @@ impl FieldList {
         self.slice(field.value, field.value_len)
     }
 
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (self.name(field), self.value(field)))
+    }
+
     fn remove(&mut self, name: &[u8]) -> bool {
+        self.retain(|field| !field.eq_ignore_ascii_case(name))
+    }
+
+    /// Keeps the fields whose names pass; whether any went.
+    fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) -> bool {
         let before = self.fields.len();
         let mut fields = std::mem::take(&mut self.fields);
-        fields.retain(|field| !self.name(field).eq_ignore_ascii_case(name));
+        fields.retain(|field| keep(self.name(field)));
         self.fields = fields;
         self.fields.len() != before
+    }
+
+    fn into_map(self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        for field in &self.fields {
+            let name = HeaderName::from_bytes(self.name(field));
+            let value = match (field.value as usize).checked_sub(self.block.len()) {
+                None => {
+                    let at = field.value as usize;
+                    HeaderValue::from_maybe_shared(self.block.slice(at..at + field.value_len as usize))
+                }
+                Some(_) => HeaderValue::from_bytes(self.value(field)),
+            };
+            if let (Ok(name), Ok(value)) = (name, value) {
+                map.append(name, value);
+            }
+        }
+        map
     }
 }
 
@@ -156,6 +240,7 @@ impl Headers {
                 })
                 .map(|field| list.value(field)),
             Self::Map(map) => map.get(name).map(HeaderValue::as_bytes),
+            Self::Frame(frame) => frame.get(name.as_bytes()),
         }
     }
 
@@ -178,6 +263,7 @@ impl Headers {
         match self {
             Self::List(list) => HeadersIter(Iter::List(list, list.fields.iter())),
             Self::Map(map) => HeadersIter(Iter::Map(map.iter())),
+            Self::Frame(frame) => HeadersIter(Iter::List(&frame.fields, frame.fields.fields.iter())),
         }
     }
 
@@ -185,6 +271,7 @@ impl Headers {
     pub fn write_http1(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         match self {
             Self::List(list) => list.write_http1(out, keep),
+            Self::Frame(frame) => frame.fields.write_http1(out, keep),
             Self::Map(map) => {
                 for (name, value) in map {
                     let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
@@ -204,6 +291,7 @@ impl Headers {
         match self {
             Self::List(list) => list.len(),
             Self::Map(map) => map.len(),
+            Self::Frame(frame) => frame.fields.len(),
         }
     }
 
@@ -223,6 +311,11 @@ impl Headers {
             Self::List(list) => {
                 list.remove(name.as_bytes());
                 list.append(name.as_bytes(), value);
+                true
+            }
+            Self::Frame(frame) => {
+                frame.remove(name.as_bytes());
+                frame.append(name.as_bytes(), value);
                 true
             }
             Self::Map(map) => match map_field(name, value) {
@@ -245,6 +338,10 @@ impl Headers {
                 list.append(name.as_bytes(), value);
                 true
             }
+            Self::Frame(frame) => {
+                frame.append(name.as_bytes(), value);
+                true
+            }
             Self::Map(map) => match map_field(name, value) {
                 Some((name, value)) => {
                     map.append(name, value);
@@ -260,6 +357,7 @@ impl Headers {
         match self {
             Self::List(list) => list.remove(name.as_bytes()),
             Self::Map(map) => map.remove(name).is_some(),
+            Self::Frame(frame) => frame.remove(name.as_bytes()),
         }
     }
 
@@ -269,25 +367,8 @@ impl Headers {
     pub fn into_map(self) -> HeaderMap {
         match self {
             Self::Map(map) => map,
-            Self::List(list) => {
-                let mut map = HeaderMap::with_capacity(list.len());
-                for field in &list.fields {
-                    let name = HeaderName::from_bytes(list.name(field));
-                    let value = match (field.value as usize).checked_sub(list.block.len()) {
-                        None => {
-                            let at = field.value as usize;
-                            HeaderValue::from_maybe_shared(
-                                list.block.slice(at..at + field.value_len as usize),
-                            )
-                        }
-                        Some(_) => HeaderValue::from_bytes(list.value(field)),
-                    };
-                    if let (Ok(name), Ok(value)) = (name, value) {
-                        map.append(name, value);
-                    }
-                }
-                map
-            }
+            Self::List(list) => list.into_map(),
+            Self::Frame(frame) => frame.fields.into_map(),
         }
     }
 }
@@ -404,6 +485,22 @@ mod tests {
             assert!(!headers.contains("x-one"));
             assert_eq!(headers.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_frame_s_names_are_case_sensitive_and_a_change_is_noticed() {
+        let block = Bytes::from_static(b"serviceAService");
+        let mut fields = FieldList::with_block(block, 2);
+        fields.push_range((0, 7), (7, 1));
+        fields.push_range((8, 7), (7, 1));
+        let mut headers = Headers::Frame(Box::new(FrameHeaders::new(fields, Rc::new(7_u8))));
+        assert_eq!(headers.get("service"), Some(&b"A"[..]));
+        assert!(headers.contains("Service") && !headers.contains("SERVICE"));
+        let changed = |headers: &Headers| matches!(headers, Headers::Frame(frame) if frame.is_changed());
+        assert!(!headers.remove("SERVICE") && !changed(&headers));
+        assert!(headers.set("service", b"B") && changed(&headers));
+        let pairs: Vec<_> = headers.iter().collect();
+        assert_eq!(pairs, [(&b"Service"[..], &b"A"[..]), (b"service", b"B")]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// An RPC protocol, by its name; the codecs know which there are.
+    Rpc(&'static str),
 }
 
 impl Protocol {
@@ -21,13 +23,8 @@ impl Protocol {
         match self {
             Self::Http1 => "Http1",
             Self::Http2 => "Http2",
+            Self::Rpc(name) => name,
         }
-    }
-
-    /// The protocol of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Http1, Self::Http2].into_iter().find(|protocol| protocol.name() == name)
     }
 }
 

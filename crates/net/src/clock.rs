@@ -45,6 +45,9 @@ impl Turn {
 pub struct Moment(u64);
 
 impl Moment {
+    /// Later than any other.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The time from `earlier` until this one; zero if it is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -57,7 +60,8 @@ impl Moment {
     }
 
     /// This much later.
-    pub(crate) fn after(self, duration: Duration) -> Self {
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 

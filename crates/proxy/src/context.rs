@@ -6,13 +6,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mosn_config::model::{HttpLimits, Name};
+use mosn_config::model::{HttpLimits, Name, RpcSpec};
 use mosn_core::{ConnectionInfo, Failure, Protocol, RequestHead};
 use mosn_router::Router;
-use mosn_stream::{ServerStream, Service};
+use mosn_stream::{
+    ServerStream, Service,
+    rpc::{Call, Verdict},
+};
 use mosn_telemetry::{AccessLogFormat, AccessLogWriter, DownstreamMetrics, LogContext};
 
-use crate::{Upstreams, engine::Request, report};
+use crate::{Upstreams, engine::Request, relay::Relays, report};
 
 /// Route tables by name, for the whole process. Workers read, the control thread publishes.
 #[derive(Debug, Default)]
@@ -101,12 +104,22 @@ impl RouterLookup {
 pub struct ProxySettings {
     /// Limits on downstream connections.
     pub limits: Rc<HttpLimits>,
+    /// How RPC protocols are spoken, where it is not the default.
+    pub rpc: Rc<[(&'static str, RpcSpec)]>,
     /// Where requests go.
     pub router: RouterLookup,
     /// This worker's shards of the process's metrics and of the listener's.
     pub metrics: [Arc<DownstreamMetrics>; 2],
     /// One line each per request.
     pub access_logs: Vec<Rc<AccessLogWriter>>,
+}
+
+impl ProxySettings {
+    /// How this protocol is spoken.
+    pub(crate) fn rpc(&self, protocol: Protocol) -> RpcSpec {
+        let known = self.rpc.iter().find(|(name, _)| Protocol::Rpc(name) == protocol);
+        known.map(|(_, spec)| *spec).unwrap_or_default()
+    }
 }
 
 /// One listener's engine on one worker.
@@ -116,6 +129,8 @@ pub struct Proxy<U> {
     /// What the access logs show, and must therefore be kept until the end.
     pub(crate) logs_request: bool,
     pub(crate) logs_response_headers: bool,
+    /// Who is told of RPC calls that were passed on as they came.
+    pub(crate) relays: Rc<Relays>,
     leaving: Cell<bool>,
 }
 
@@ -134,6 +149,7 @@ impl<U: Upstreams> Proxy<U> {
         Self {
             logs_request: any(AccessLogFormat::needs_request),
             logs_response_headers: any(AccessLogFormat::needs_response_headers),
+            relays: Rc::new(Relays::new(&settings)),
             settings,
             upstreams,
             leaving: Cell::new(false),
@@ -165,6 +181,10 @@ impl<U: Upstreams> Service for Proxy<U> {
     async fn serve<S: ServerStream>(&self, stream: &mut S, head: Box<RequestHead>) {
         let mut request = Request::new(self, stream, head);
         request.run().await;
+    }
+
+    fn relay(&self, call: &Call<'_>) -> Verdict {
+        self.relay_call(call)
     }
 
     fn refused(&self, connection: &Rc<ConnectionInfo>, protocol: Protocol, why: Failure) {

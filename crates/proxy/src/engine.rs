@@ -87,7 +87,7 @@ struct Budget<U: Upstreams> {
 
 impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: Box<RequestHead>) -> Self {
-        let report = Report::new(proxy, stream.connection(), S::PROTOCOL, stream.id(), head);
+        let report = Report::new(proxy, stream.connection(), stream.protocol(), stream.id(), head);
         Self { proxy, stream, report, replied: false, prepared: false, set_cookie: None }
     }
 
@@ -135,12 +135,13 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         self.set_cookie = hash.cookie.map(|cookie| cookie.set_cookie());
         let target = Target {
             cluster,
-            protocol: forward.upstream_protocol.unwrap_or(S::PROTOCOL),
+            protocol: forward.upstream_protocol.unwrap_or(self.stream.protocol()),
             metadata: pick.metadata.as_deref(),
             hash: hash.value,
             position: Cell::new(None),
         };
-        let (global, per_try) = timeouts(forward, &*self.report.head, TimeoutOverrides::default());
+        let overrides = TimeoutOverrides { global: self.stream.timeout(), per_try: None };
+        let (global, per_try) = timeouts(forward, &*self.report.head, overrides);
         let mut budget =
             Budget { retries: 0, token: None, fresh: true, global: None, limits: Limits { global, per_try } };
         let mut replay = Replay::new(forward.buffer_limit);
@@ -197,7 +198,15 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         global: &mut Option<Timer>,
     ) -> Result<Acquired<U>, NotAcquired> {
         let &Target { protocol, metadata, hash, ref position, .. } = target;
-        let choice = Choice { metadata, hash, position, tried: &self.report.tried, fresh };
+        let choice = Choice {
+            metadata,
+            hash,
+            position,
+            tried: &self.report.tried,
+            fresh,
+            rpc: self.proxy.settings.rpc(protocol),
+            client: self.stream.connection().id,
+        };
         let mut acquiring = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
             Acquiring::Done(done) => return done,
             Acquiring::Connecting(connecting) => connecting,

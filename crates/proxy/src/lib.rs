@@ -12,6 +12,7 @@
 mod context;
 mod engine;
 mod exchange;
+mod relay;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
+use mosn_config::model::RpcSpec;
 use mosn_core::{Failure, Protocol};
 use mosn_net::clock;
 use mosn_router::Metadata;
-use mosn_stream::{ClientStream, HostPool, LocalCluster, Open, OpenError, Pools, UpstreamStream};
+use mosn_stream::{
+    ClientStream, HostPool, Line, LocalCluster, Open, OpenError, Pools, Terms, UpstreamStream, rpc::RpcUse,
+};
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{Attempt, ChooseContext, HostId, Outcome, RetryToken};
 
@@ -32,6 +35,11 @@ pub trait Upstreams: Sized + 'static {
     /// A try is over: how, and how long the host took for it.
     fn finish(&self, attempt: Self::Attempt, outcome: Outcome, took: Duration);
 
+    /// Where an RPC call can be passed on as it came: a connection that is open already.
+    fn line(&self, _cluster: &Rc<Self::Cluster>, _rpc: &RpcUse, _choice: Choice<'_>) -> Option<Line> {
+        None
+    }
+
     /// A place in the cluster's retry budget; `None` = it is used up.
     fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
 }
@@ -49,6 +57,10 @@ pub struct Choice<'a> {
     pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
     pub fresh: bool,
+    /// How RPC is spoken.
+    pub rpc: RpcSpec,
+    /// The client's connection, by its id.
+    pub client: u64,
 }
 
 /// A stream that is there, or on its way.
@@ -129,7 +141,8 @@ impl Upstreams for Pools {
             position: choice.position.get(),
             now: None,
         };
-        let open = self.open(cluster, protocol, &mut cx, choice.fresh);
+        let terms = Terms { fresh: choice.fresh, rpc: choice.rpc, client: choice.client };
+        let open = self.open(cluster, protocol, &mut cx, terms);
         choice.position.set(cx.position);
         match open {
             Open::Done(Ok((stream, pool))) => {
@@ -157,6 +170,15 @@ impl Upstreams for Pools {
 
     fn finish(&self, attempt: Attempt, outcome: Outcome, took: Duration) {
         attempt.finish(outcome, took, clock::now().into_std());
+    }
+
+    fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, choice: Choice<'_>) -> Option<Line> {
+        let mut cx = ChooseContext {
+            hash: choice.hash,
+            metadata: choice.metadata.map(|labels| &**labels),
+            ..ChooseContext::default()
+        };
+        Self::line(self, cluster, rpc, &mut cx)
     }
 
     fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {

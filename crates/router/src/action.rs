@@ -124,6 +124,23 @@ impl Forward {
         Some(ClusterPick { name, metadata: merged(metadata, subject.labels()) })
     }
 
+    /// Whether a request can be passed on as it came: nothing is rewritten, and no reply calls for
+    /// another try.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        // Spelled out, so that whatever is added has to be thought about here.
+        let Self { policy, cluster: _, metadata: _, rewrite } = self;
+        let ForwardPolicy {
+            timeout: _,
+            per_try_timeout: _,
+            retry,
+            upstream_protocol: _,
+            hash_policy: _,
+            buffer_limit: _,
+        } = &**policy;
+        rewrite.is_none() && !retry.after_sending()
+    }
+
     /// Every cluster it may choose by name, for checks; none if a variable or a header
     /// chooses.
     pub fn cluster_names(&self) -> impl Iterator<Item = &Name> {

@@ -29,6 +29,11 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Whether a request that an upstream may have got is ever sent again.
+    pub(crate) const fn after_sending(&self) -> bool {
+        self.failures & !(CONNECT | REFUSED) != 0 || !self.statuses.is_empty() || self.grpc != 0
+    }
+
     pub(crate) fn new(spec: &RetrySpec) -> Self {
         let mut retry = Self { max_retries: spec.max_retries, back_off: spec.back_off, ..Self::default() };
         let listed = spec.status_codes.iter().map(|&code| (code, code));

@@ -89,6 +89,12 @@ impl RouteMatch<'_> {
             .map(|config| &**config)
     }
 
+    /// Whether no header is to be changed, neither of the request nor of the reply.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        self.levels().next().is_none()
+    }
+
     fn levels(&self) -> impl Iterator<Item = &Mutations> {
         [&self.route.mutations, &self.virtual_host.mutations, &self.router.mutations]
             .into_iter()

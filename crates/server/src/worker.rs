@@ -159,6 +159,7 @@ struct Chain {
     matches: ChainMatch,
     protocols: Rc<DownstreamProtocols>,
     limits: Rc<mosn_config::model::HttpLimits>,
+    rpc: Rc<[(&'static str, mosn_config::model::RpcSpec)]>,
     proxy: Rc<Proxy<Pools>>,
 }
 
@@ -284,8 +285,10 @@ impl Chain {
             RouterSource::Inline(router) => RouterLookup::inline(Router::build(router).ok()?),
         };
         let limits = Rc::new(proxy.http.clone());
+        let rpc: Rc<[_]> = proxy.rpc.clone().into();
         let settings = ProxySettings {
             limits: Rc::clone(&limits),
+            rpc: Rc::clone(&rpc),
             router,
             metrics: metrics.clone(),
             access_logs: access_logs.to_vec(),
@@ -294,6 +297,7 @@ impl Chain {
             matches: spec.matches.clone(),
             protocols: Rc::new(proxy.downstream.clone()),
             limits,
+            rpc,
             proxy: Rc::new(Proxy::new(settings, Rc::clone(&local.pools))),
         })
     }
@@ -315,6 +319,7 @@ async fn serve(listener: Rc<LocalListener>, io: Io, seated: Seated) {
         }),
         scheme: Scheme::Http,
         limits: Rc::clone(&chain.limits),
+        rpc: Rc::clone(&chain.rpc),
         idle_timeout: spec.idle_timeout,
         drain: Rc::clone(&listener.drain),
     });

@@ -12,7 +12,7 @@ use mosn_config::model::DownstreamProtocols;
 use mosn_core::{Failure, Protocol};
 use mosn_net::{Io, scratch, timer::Timer};
 
-use crate::{ServerContext, Service, http1, http2};
+use crate::{ServerContext, Service, http1, http2, rpc};
 
 /// Serves a connection until it ends, in whichever of `protocols` it speaks.
 pub async fn serve_connection<S: Service>(
@@ -37,6 +37,10 @@ pub async fn serve_connection<S: Service>(
             }
         }
         Some(Protocol::Http2) => Box::pin(http2::serve(io, None, cx, service)).await,
+        Some(Protocol::Rpc(name)) => match mosn_codec::rpc::by_name(name) {
+            Some(protocol) => rpc::serve(io, protocol, cx, service).await,
+            None => service.refused(&cx.info, Protocol::Rpc(name), Failure::NotImplemented),
+        },
         None => service.refused(&cx.info, Protocol::Http1, Failure::BadRequest),
     }
 }
@@ -51,7 +55,7 @@ enum Detected {
 
 /// Reads until the first bytes tell which protocol it is; they are given back.
 async fn detected(io: &mut Io, candidates: &[Protocol], cx: &ServerContext) -> Detected {
-    let candidates: Vec<Candidate> = candidates.iter().filter_map(|p| Candidate::by_name(p.name())).collect();
+    let candidates: Vec<Candidate> = candidates.iter().copied().filter_map(Candidate::of).collect();
     let watch = cx.drain.watch();
     let limits = [cx.idle_timeout, Some(cx.limits.header_timeout).filter(|limit| !limit.is_zero())];
     let limit = limits.into_iter().flatten().min();
@@ -77,7 +81,7 @@ async fn detected(io: &mut Io, candidates: &[Protocol], cx: &ServerContext) -> D
                 }
             }
             match detect(&candidates, &prefix) {
-                Detection::Found(found) => return Poll::Ready(Protocol::from_name(found.name())),
+                Detection::Found(found) => return Poll::Ready(Some(found.protocol())),
                 Detection::Unknown => {
                     tracing::error!(
                         alert = "mosn.proxy.codec_error",

@@ -10,6 +10,7 @@ mod drain;
 pub mod http1;
 pub mod http2;
 mod pool;
+pub mod rpc;
 mod websocket;
 
 use std::{
@@ -22,9 +23,9 @@ pub use connection::serve_connection;
 pub use date::http_date;
 pub use drain::{Drain, DrainWatch};
 use http::StatusCode;
-pub use pool::{HostPool, LocalCluster, Open, OpenError, Opened, Pools, UpstreamStream};
+pub use pool::{HostPool, Line, LocalCluster, Open, OpenError, Opened, Pools, Terms, UpstreamStream};
 
-use mosn_config::model::HttpLimits;
+use mosn_config::model::{HttpLimits, RpcSpec};
 use mosn_core::{
     ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead, Scheme,
 };
@@ -34,11 +35,17 @@ use mosn_core::{
 /// Sending never blocks and never loses: what the connection would not take yet is kept. The
 /// engine bounds it by asking [`Self::poll_ready`] before each frame.
 pub trait ServerStream {
-    /// What the client speaks.
-    const PROTOCOL: Protocol;
-
     /// Whether a stream can be ended without a reply and without ending its connection.
     const CAN_CANCEL: bool;
+
+    /// What the client speaks.
+    fn protocol(&self) -> Protocol;
+
+    /// How long the client waits, in milliseconds, where its protocol says so in every request;
+    /// negative = for ever.
+    fn timeout(&self) -> Option<i64> {
+        None
+    }
 
     /// The stream's id on its connection.
     fn id(&self) -> u64;
@@ -161,6 +168,11 @@ pub trait Service: 'static {
     /// reset. Dropping the future cancels the request.
     fn serve<S: ServerStream>(&self, stream: &mut S, head: Box<RequestHead>) -> impl Future<Output = ()>;
 
+    /// What is to be done with an RPC call: the quick way is to pass it on as it came.
+    fn relay(&self, _call: &rpc::Call<'_>) -> rpc::Verdict {
+        rpc::Verdict::Serve
+    }
+
     /// A connection sent something that never became a request.
     fn refused(&self, connection: &Rc<ConnectionInfo>, protocol: Protocol, why: Failure);
 
@@ -177,6 +189,8 @@ pub struct ServerContext {
     pub scheme: Scheme,
     /// Its listener's limits.
     pub limits: Rc<HttpLimits>,
+    /// How the listener's RPC protocols are spoken, where it is not the default.
+    pub rpc: Rc<[(&'static str, RpcSpec)]>,
     /// How long it may be silent between requests; `None` = for ever.
     pub idle_timeout: Option<Duration>,
     /// Tells it to finish.
@@ -184,6 +198,11 @@ pub struct ServerContext {
 }
 
 impl ServerContext {
+    /// How the RPC protocol of this name is spoken.
+    pub(crate) fn rpc(&self, name: &str) -> RpcSpec {
+        self.rpc.iter().find(|(known, _)| *known == name).map(|(_, spec)| *spec).unwrap_or_default()
+    }
+
     /// How long a new connection may be silent; `None` = for ever.
     pub(crate) fn opening_limit(&self) -> Option<Duration> {
         let header = Some(self.limits.header_timeout).filter(|limit| !limit.is_zero());

@@ -17,14 +17,16 @@ use std::{
 };
 
 use ahash::RandomState;
-use mosn_config::model::Name;
+use mosn_codec::rpc;
+use mosn_config::model::{Name, PoolMode, RpcSpec};
 use mosn_core::{Failure, Frame, Protocol, RequestHead, Reset};
 use mosn_net::{
     ConnectOptions, Io, Meter, Transport, clock, connect_any, connect_tcp, connect_unix, timer::Timer,
 };
 use mosn_telemetry::{Registry, UpstreamMetrics};
 use mosn_upstream::{
-    ChooseContext, Cluster, ClusterMap, Clusters, ConnectionToken, Host, HostAddress, HostId, RequestToken,
+    Attempt, ChooseContext, Cluster, ClusterMap, Clusters, ConnectionToken, Host, HostAddress, HostId,
+    RequestToken,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -32,6 +34,7 @@ use crate::{
     ClientStream, Held, Reply,
     http1::{ClientConnection, Http1ClientStream, Http1Pool},
     http2::{Http2ClientStream, Http2Connection, Http2Pool},
+    rpc::{Opening as RpcOpening, RpcClientStream, RpcPool, RpcUse, Upstream, UpstreamFacts},
 };
 
 /// How long a resolved name is used (upstream reference 2).
@@ -113,7 +116,9 @@ pub struct HostPool {
     cluster_metrics: Arc<UpstreamMetrics>,
     http1: Rc<Http1Pool>,
     http2: Rc<Http2Pool>,
-    /// A connection that others may share is being opened: they wait for it.
+    /// For each RPC protocol and mode that is used: few, mostly one.
+    rpc: Rc<RefCell<Vec<Rc<RpcPool>>>>,
+    /// An HTTP/2 connection that others may share is being opened: they wait for it.
     opening: Cell<bool>,
     opened: Notify,
     /// How the last such opening failed, for those who waited for it.
@@ -154,6 +159,29 @@ pub struct UpstreamStream {
 enum Kind {
     Http1(Http1ClientStream),
     Http2(Http2ClientStream),
+    Rpc(RpcClientStream),
+}
+
+/// What a stream must be like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// Only a new connection will do (HTTP/1).
+    pub fresh: bool,
+    /// How RPC is spoken.
+    pub rpc: RpcSpec,
+    /// The client's connection, by its id.
+    pub client: u64,
+}
+
+/// A connection for an RPC call that is passed on as it came, and what the call holds.
+#[derive(Debug)]
+pub struct Line {
+    /// The connection.
+    pub upstream: Rc<Upstream>,
+    /// The call's place among the cluster's requests.
+    pub token: RequestToken,
+    /// What the balancer and outlier detection learn from it.
+    pub attempt: Attempt,
 }
 
 /// What comes of opening a stream.
@@ -242,15 +270,34 @@ impl Pools {
         Some(local)
     }
 
+    /// A connection that is open and leads to a host of the cluster.
+    #[must_use]
+    pub fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, cx: &mut ChooseContext<'_>) -> Option<Line> {
+        let token = cluster.cluster.try_acquire_request().ok()?;
+        let host = cluster.cluster.choose(cx)?;
+        let pool = self.host_pool(cluster, host);
+        let rpc_pool = pool.rpc_pool(rpc);
+        let upstream = rpc_pool.ready(rpc.client, cluster.cluster.max_requests_per_connection)?;
+        let configured = configured_connections(&cluster.cluster);
+        if rpc_pool.wants_another(configured, upstream.is_congested()) {
+            let (cluster, rpc) = (Arc::clone(&cluster.cluster), *rpc);
+            tokio::task::spawn_local(async move {
+                // How it failed is known to the pool, and to the log.
+                let _ = pool.open_rpc(&cluster, &rpc_pool, &rpc).await;
+            });
+        }
+        let attempt = cluster.cluster.begin(host);
+        Some(Line { upstream, token, attempt })
+    }
+
     /// Chooses a host and opens a stream to it: on a connection that is there, or on a new one.
-    /// `fresh` = only a new one will do.
     #[must_use]
     pub fn open(
         &self,
         cluster: &Rc<LocalCluster>,
         protocol: Protocol,
         cx: &mut ChooseContext<'_>,
-        fresh: bool,
+        terms: Terms,
     ) -> Open {
         let without_host = |why| Open::Done(Err(OpenError { why, host: None }));
         let Ok(request) = cluster.cluster.try_acquire_request() else {
@@ -264,10 +311,19 @@ impl Pools {
             Protocol::Http1 => pool
                 .http1
                 .take()
-                .filter(|_| !fresh)
+                .filter(|_| !terms.fresh)
                 .map(|connection| Kind::Http1(Http1ClientStream::new(connection, &pool.http1))),
             Protocol::Http2 => {
                 pool.http2.take().map(|connection| Kind::Http2(Http2ClientStream::new(connection)))
+            }
+            Protocol::Rpc(name) => {
+                let Some(protocol) = rpc::by_name(name) else {
+                    return without_host(Failure::NotImplemented);
+                };
+                let rpc = RpcUse { protocol, spec: terms.rpc, client: terms.client };
+                let max = cluster.cluster.max_requests_per_connection;
+                let upstream = pool.rpc_pool(&rpc).ready(rpc.client, max);
+                upstream.map(|upstream| Kind::Rpc(RpcClientStream::new(upstream, rpc.spec.pool)))
             }
         };
         if let Some(stream) = there {
@@ -283,6 +339,13 @@ impl Pools {
             let opened = match protocol {
                 Protocol::Http1 => pool.http1_stream(&cluster).await.map(Kind::Http1),
                 Protocol::Http2 => pool.http2_stream(&cluster).await.map(Kind::Http2),
+                Protocol::Rpc(name) => match rpc::by_name(name) {
+                    Some(protocol) => {
+                        let rpc = RpcUse { protocol, spec: terms.rpc, client: terms.client };
+                        pool.rpc_stream(&cluster, &rpc).await.map(Kind::Rpc)
+                    }
+                    None => Err(Failure::NotImplemented),
+                },
             };
             drop(pending);
             match opened {
@@ -300,9 +363,12 @@ impl Pools {
         {
             return Rc::clone(pool);
         }
-        let (http1, http2) = match hosts.get(&host.id) {
-            Some(before) => (Rc::clone(&before.http1), Rc::clone(&before.http2)),
-            None => self.connections(&cluster.cluster, host),
+        let (http1, http2, rpc) = match hosts.get(&host.id) {
+            Some(before) => (Rc::clone(&before.http1), Rc::clone(&before.http2), Rc::clone(&before.rpc)),
+            None => {
+                let (http1, http2) = self.connections(&cluster.cluster, host);
+                (http1, http2, Rc::default())
+            }
         };
         let pool = Rc::new(HostPool {
             host: Arc::clone(host),
@@ -310,6 +376,7 @@ impl Pools {
             cluster_metrics: Arc::clone(&cluster.metrics),
             http1,
             http2,
+            rpc,
             opening: Cell::new(false),
             opened: Notify::new(),
             failure: Cell::new(None),
@@ -359,6 +426,7 @@ impl Pools {
                 }
                 pool.http1.sweep(local.cluster.idle_timeout);
                 pool.http2.sweep(local.cluster.idle_timeout);
+                pool.rpc.borrow().iter().for_each(|rpc| rpc.sweep(local.cluster.idle_timeout));
                 let healthy = pool.host.is_healthy();
                 if !pool.healthy.replace(healthy) && healthy {
                     pool.warm_up(&local.cluster);
@@ -454,6 +522,76 @@ impl HostPool {
         let io = self.connect(cluster).await?;
         let open = self.count_open(token);
         Http2Connection::open(io, NEXT_CONNECTION.fetch_add(1, Relaxed), cluster.connect_timeout, open).await
+    }
+
+    fn rpc_pool(&self, rpc: &RpcUse) -> Rc<RpcPool> {
+        let mut pools = self.rpc.borrow_mut();
+        if let Some(pool) = pools.iter().find(|pool| pool.is_for(rpc)) {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(RpcPool::new(rpc));
+        pools.push(Rc::clone(&pool));
+        pool
+    }
+
+    async fn rpc_stream(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        rpc: &RpcUse,
+    ) -> Result<RpcClientStream, Failure> {
+        let pool = self.rpc_pool(rpc);
+        loop {
+            if let Some(upstream) = pool.ready(rpc.client, cluster.max_requests_per_connection) {
+                return Ok(RpcClientStream::new(upstream, pool.mode));
+            }
+            if pool.mode == PoolMode::Multiplex && pool.is_opening() {
+                pool.opened.notified().await;
+                match pool.failure() {
+                    Some(why) => return Err(why),
+                    None => continue,
+                }
+            }
+            let upstream = self.open_rpc(cluster, &pool, rpc).await?;
+            return Ok(RpcClientStream::new(upstream, pool.mode));
+        }
+    }
+
+    /// Adds a connection to the pool.
+    async fn open_rpc(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        pool: &Rc<RpcPool>,
+        rpc: &RpcUse,
+    ) -> Result<Rc<Upstream>, Failure> {
+        let shared = pool.mode == PoolMode::Multiplex;
+        let opening = shared.then(|| RpcOpening::begin(pool));
+        let opened = self.connect_rpc(cluster, rpc).await;
+        if let Ok(upstream) = &opened {
+            pool.put(rpc.client, upstream);
+        }
+        if let Some(opening) = opening {
+            opening.end(opened.as_ref().err().copied());
+        }
+        opened
+    }
+
+    async fn connect_rpc(self: &Rc<Self>, cluster: &Cluster, rpc: &RpcUse) -> Result<Rc<Upstream>, Failure> {
+        let token = match rpc.spec.pool {
+            // The limit says how many share the load, and each worker needs one.
+            PoolMode::Multiplex => cluster.count_connection(&self.host),
+            PoolMode::PingPong | PoolMode::Binding => {
+                cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?
+            }
+        };
+        let io = self.connect(cluster).await?;
+        let facts = UpstreamFacts {
+            connection_id: NEXT_CONNECTION.fetch_add(1, Relaxed),
+            protocol: rpc.protocol,
+            cluster: Arc::clone(&cluster.name),
+            host: Arc::clone(&self.host),
+            metrics: [Arc::clone(&self.cluster_metrics), Arc::clone(&self.metrics)],
+        };
+        Ok(Upstream::open(io, facts, &rpc.spec, cluster.keepalive, self.count_open(token)))
     }
 
     async fn connect(self: &Rc<Self>, cluster: &Cluster) -> Result<Io, Failure> {
@@ -564,6 +702,14 @@ impl Pause {
     }
 }
 
+/// How many connections to each host should share its RPC calls.
+fn configured_connections(cluster: &Cluster) -> usize {
+    match cluster.breakers.max_connections {
+        limit @ 1..65535 => limit as usize,
+        _ => 1,
+    }
+}
+
 /// Someone opens a shared connection. Others are woken however that ends, also if it is cancelled.
 struct Opening<'a>(&'a HostPool);
 
@@ -633,12 +779,14 @@ macro_rules! each_kind {
         match &$self.stream {
             Kind::Http1($stream) => $body,
             Kind::Http2($stream) => $body,
+            Kind::Rpc($stream) => $body,
         }
     };
     (mut $self:ident, $stream:ident => $body:expr) => {
         match &mut $self.stream {
             Kind::Http1($stream) => $body,
             Kind::Http2($stream) => $body,
+            Kind::Rpc($stream) => $body,
         }
     };
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mosn_config::model::{
-    BalancerKind, Breakers, ClusterSpec, HealthCheckSpec, HostSpec, LocalitySpec, Name,
+    BalancerKind, Breakers, ClusterSpec, HealthCheckSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
 };
 
 use crate::{
@@ -34,6 +34,8 @@ pub struct Cluster {
     pub max_requests_per_connection: Option<u32>,
     /// Age at which an upstream connection is replaced; `None` = no limit.
     pub max_connection_duration: Option<Duration>,
+    /// When RPC connections are asked for a sign of life.
+    pub keepalive: KeepaliveSpec,
     /// `SO_MARK` of upstream sockets; 0 = none.
     pub mark: u32,
     /// The address that upstream sockets are bound to; `None` = the system's choice.
@@ -119,6 +121,7 @@ impl Cluster {
             breakers: spec.breakers,
             max_requests_per_connection: spec.max_requests_per_connection,
             max_connection_duration: spec.max_connection_duration,
+            keepalive: spec.keepalive,
             mark: spec.mark,
             bind_address: spec.bind_address,
             own_pools: spec.own_pools,
@@ -311,6 +314,13 @@ impl Cluster {
         !self.own_pools
             && self.breakers.max_connections == 0
             && self.spec.balancer != BalancerKind::LeastConnection
+    }
+
+    /// Counts a connection that is there whatever the limit: a worker needs one to send anything at all.
+    pub fn count_connection(&self, host: &Arc<Host>) -> ConnectionToken {
+        let counted =
+            self.breakers.max_connections > 0 || self.spec.balancer == BalancerKind::LeastConnection;
+        breakers::connection(host, 0, counted).unwrap_or_default()
     }
 
     /// Requests, waiting requests and retries in flight, each counted only while it is limited.

@@ -21,6 +21,11 @@ pub trait RpcProtocol: Debug + Send + Sync {
     /// The name in configuration, logs and metrics; case-sensitive.
     fn name(&self) -> &'static str;
 
+    /// Whether a connection of this protocol takes frames of the one called `name`.
+    fn carries(&self, name: &str) -> bool {
+        name == self.name()
+    }
+
     /// Whether a connection that begins with `prefix` speaks this protocol. Called anew with the
     /// whole prefix each time that more of it arrives.
     fn detect(&self, prefix: &[u8]) -> Detect;

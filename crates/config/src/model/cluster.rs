@@ -33,6 +33,8 @@ pub struct ClusterSpec {
     pub balancing: BalancingSpec,
     /// How failing hosts are found and left out.
     pub health: HealthSpec,
+    /// When RPC connections are asked for a sign of life.
+    pub keepalive: KeepaliveSpec,
     /// How many requests in flight may be retries; `None` = as many as the breakers allow.
     pub retry_budget: Option<RetryBudgetSpec>,
 }
@@ -55,8 +57,25 @@ impl Default for ClusterSpec {
             localities: Vec::new(),
             balancing: BalancingSpec::default(),
             health: HealthSpec::default(),
+            keepalive: KeepaliveSpec::default(),
             retry_budget: None,
         }
+    }
+}
+
+/// When an RPC connection is asked for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveSpec {
+    /// So often, whatever is heard; `None` = after 15 s of silence, where the protocol has heartbeats.
+    pub interval: Option<Duration>,
+    /// How long the answer may take; six missed in a row end the connection.
+    pub timeout: Duration,
+}
+
+impl Default for KeepaliveSpec {
+    /// MOSN's.
+    fn default() -> Self {
+        Self { interval: None, timeout: Duration::from_secs(1) }
     }
 }
 

@@ -146,6 +146,45 @@ pub struct ProxySpec {
     pub router: RouterSource,
     /// HTTP/1 and HTTP/2 limits.
     pub http: HttpLimits,
+    /// How RPC protocols are spoken, by name, where it is not the default.
+    pub rpc: Vec<(&'static str, RpcSpec)>,
+}
+
+/// How an RPC protocol is spoken on one listener, and with the upstreams of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RpcSpec {
+    /// Bytes of one frame, either way; a larger one ends its connection. At least 1 KiB.
+    pub max_frame_bytes: u32,
+    /// Tells clients to send no more when the listener drains, if the protocol has a frame for it.
+    pub goaway: bool,
+    /// How requests share upstream connections.
+    pub pool: PoolMode,
+}
+
+impl Default for RpcSpec {
+    fn default() -> Self {
+        Self { max_frame_bytes: 64 << 20, goaway: false, pool: PoolMode::Multiplex }
+    }
+}
+
+/// How requests share the connections to a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// Many requests at once on few connections.
+    #[default]
+    Multiplex,
+    /// One request at a time on a connection.
+    PingPong,
+    /// Each client connection has an upstream connection of its own, which ends with it.
+    Binding,
+}
+
+impl ProxySpec {
+    /// How the RPC protocol of this name is spoken.
+    #[must_use]
+    pub fn rpc(&self, name: &str) -> RpcSpec {
+        self.rpc.iter().find(|(known, _)| *known == name).map(|(_, spec)| *spec).unwrap_or_default()
+    }
 }
 
 /// Which protocols a listener speaks.

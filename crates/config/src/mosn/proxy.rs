@@ -55,20 +55,20 @@ pub struct ExtendConfig {
     pub http2: Option<Http2Settings>,
     /// Settings of Bolt.
     #[serde(skip_serializing_if = "unset")]
-    pub bolt: Option<BoltSettings>,
+    pub bolt: Option<RpcSettings>,
     /// Settings of Bolt version 2.
     #[serde(skip_serializing_if = "unset")]
-    pub boltv2: Option<BoltSettings>,
+    pub boltv2: Option<RpcSettings>,
     /// Settings of Dubbo.
     #[serde(skip_serializing_if = "unset")]
-    pub dubbo: Option<Value>,
+    pub dubbo: Option<RpcSettings>,
     /// Settings of Dubbo's Thrift.
     #[serde(rename = "dubbo-thrift")]
     #[serde(skip_serializing_if = "unset")]
-    pub dubbo_thrift: Option<Value>,
+    pub dubbo_thrift: Option<RpcSettings>,
     /// Settings of Tars.
     #[serde(skip_serializing_if = "unset")]
-    pub tars: Option<Value>,
+    pub tars: Option<RpcSettings>,
     /// See [`Http1Settings::max_header_size`].
     #[serde(skip_serializing_if = "unset")]
     pub max_header_size: Option<u64>,
@@ -102,9 +102,15 @@ pub struct ExtendConfig {
     /// See [`Http2Settings::max_control_frames`].
     #[serde(skip_serializing_if = "unset")]
     pub max_control_frames: Option<u32>,
-    /// See [`BoltSettings::enable_bolt_goaway`].
+    /// See [`RpcSettings::enable_bolt_goaway`].
     #[serde(skip_serializing_if = "unset")]
     pub enable_bolt_goaway: Option<bool>,
+    /// See [`RpcSettings::max_frame_bytes`].
+    #[serde(skip_serializing_if = "unset")]
+    pub max_frame_bytes: Option<u64>,
+    /// See [`RpcSettings::pool_mode`].
+    #[serde(skip_serializing_if = "unset")]
+    pub pool_mode: Option<String>,
 }
 
 /// HTTP/1 (`extend_config.Http1`). All but `max_header_size` and `max_request_body_size` are ours.
@@ -161,13 +167,20 @@ pub struct Http2Settings {
     pub body_idle_timeout: Option<GoDuration>,
 }
 
-/// Bolt (`extend_config.bolt`).
+/// An RPC protocol (`extend_config.bolt` and so on). All but `enable_bolt_goaway` are ours.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
-pub struct BoltSettings {
-    /// Tells clients when this side stops. Default false.
+pub struct RpcSettings {
+    /// `bolt` only: tells clients when this side stops. Default false.
     #[serde(skip_serializing_if = "unset")]
-    pub enable_bolt_goaway: bool,
+    pub enable_bolt_goaway: Option<bool>,
+    /// Bytes of one frame, either way, 1024 to 1 GiB. A larger one ends its connection. Default 64 MiB.
+    #[serde(skip_serializing_if = "unset")]
+    pub max_frame_bytes: Option<u64>,
+    /// How requests share upstream connections: `multiplex`, `ping-pong` (one request at a time) or
+    /// `binding` (an upstream connection for each client connection). Default `multiplex`.
+    #[serde(skip_serializing_if = "unset")]
+    pub pool_mode: Option<String>,
 }
 
 /// The `tcp_proxy` and `udp_proxy` network filters.

@@ -6,8 +6,10 @@ use super::route::positive;
 use super::{Names, balancing, health};
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{Breakers, ClusterSpec, Discovery, HealthSpec, HostSpec, LocalitySpec, Name};
-use crate::mosn::{Cluster, Host, TlsContext};
+use crate::model::{
+    Breakers, ClusterSpec, Discovery, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
+};
+use crate::mosn::{Cluster, Host, KeepAlive, TlsContext};
 use crate::value::Metadata;
 
 /// What `cluster_manager` says for all clusters.
@@ -75,6 +77,7 @@ pub(crate) fn cluster(
                 .as_ref()
                 .map(|given| Box::new(health::outlier(&at.key("outlier_detection"), given))),
         },
+        keepalive: keepalive(&at.key("keepalive"), &cluster.keepalive),
         retry_budget,
     })
 }
@@ -109,6 +112,15 @@ fn needs(at: &At<'_>, cluster: &Cluster, shared: &Shared<'_>) {
         let at = at.key("circuit_breakers");
         at.index(1).warning("has no effect: only the first limits count");
     }
+}
+
+fn keepalive(at: &At<'_>, given: &KeepAlive) -> KeepaliveSpec {
+    let mut spec =
+        KeepaliveSpec { interval: positive(&at.key("interval"), given.interval), ..KeepaliveSpec::default() };
+    if let Some(timeout) = positive(&at.key("timeout"), given.timeout) {
+        spec.timeout = timeout;
+    }
+    spec
 }
 
 fn host(at: &At<'_>, host: &Host, names: &mut Names) -> HostSpec {

@@ -1,18 +1,16 @@
 use std::collections::HashSet;
 
+use mosn_codec::detect::Candidate;
 use mosn_core::Protocol;
 
 use super::Names;
 use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{DownstreamProtocols, HttpLimits, Name, ProxySpec, RouterSource};
-use crate::mosn::{ExtendConfig, Http1Settings, Http2Settings, ProxyConfig};
+use crate::model::{DownstreamProtocols, HttpLimits, Name, PoolMode, ProxySpec, RouterSource, RpcSpec};
+use crate::mosn::{ExtendConfig, Http1Settings, Http2Settings, ProxyConfig, RpcSettings};
 use crate::problem::Severity;
 use crate::value::GoDuration;
-
-/// All protocols by MOSN's names.
-const PROTOCOLS: [&str; 7] = ["Http1", "Http2", "bolt", "boltv2", "dubbo", "dubbo-thrift", "tars"];
 
 pub(super) fn proxy(
     at: &At<'_>,
@@ -34,11 +32,15 @@ pub(super) fn proxy(
     if config.fallback_for_unknown_protocol {
         at.key("fallback_for_unknown_protocol").needs(Feature::ProtocolFallback);
     }
-    let http = match extend {
-        Some(extend) => limits(&at.key("extend_config"), extend, &downstream),
-        None => HttpLimits::default(),
+    let (http, rpc) = match extend {
+        Some(extend) => {
+            let at = at.key("extend_config");
+            (limits(&at, extend, &downstream), rpc(&at, extend, &downstream))
+        }
+        None => (HttpLimits::default(), Vec::new()),
     };
-    Some(ProxySpec { downstream, router: RouterSource::Named(names.share(&config.router_config_name)), http })
+    let router = RouterSource::Named(names.share(&config.router_config_name));
+    Some(ProxySpec { downstream, router, http, rpc })
 }
 
 fn downstream(
@@ -64,13 +66,15 @@ fn downstream(
 
 fn protocols(at: &At<'_>, text: &str) -> Option<DownstreamProtocols> {
     if text.is_empty() {
-        at.error("a protocol is required: Http1, Http2, or Auto for either");
+        at.error(
+            "a protocol is required: Http1, Http2, bolt, boltv2, dubbo, dubbo-thrift, tars, or Auto for any",
+        );
         return None;
     }
     let mut protocols = Vec::new();
     for name in text.split(',') {
         if name == "Auto" {
-            return Some(DownstreamProtocols::Detect(vec![Protocol::Http1, Protocol::Http2]));
+            return Some(DownstreamProtocols::Detect(Candidate::all().map(Candidate::protocol).collect()));
         }
         protocols.extend(protocol(at, name));
     }
@@ -84,28 +88,92 @@ fn protocols(at: &At<'_>, text: &str) -> Option<DownstreamProtocols> {
 
 /// The protocol of this name; if there is none, that is an error here.
 pub(super) fn protocol(at: &At<'_>, name: &str) -> Option<Protocol> {
-    match PROTOCOLS.iter().find(|&&known| known == name) {
-        Some(known) => {
-            let protocol = Protocol::from_name(known);
-            if protocol.is_none() {
-                at.needs(Feature::Protocol(known));
-            }
-            protocol
-        }
-        None => {
-            at.unknown(Severity::Error, format!("unknown protocol {name:?}"), name, PROTOCOLS);
-            None
+    let candidate = Candidate::by_name(name);
+    if candidate.is_none() {
+        let names = Candidate::all().map(Candidate::name);
+        at.unknown(Severity::Error, format!("unknown protocol {name:?}"), name, names);
+    }
+    candidate.map(Candidate::protocol)
+}
+
+impl DownstreamProtocols {
+    fn speaks(&self, protocol: Protocol) -> bool {
+        match self {
+            Self::One(one) => *one == protocol,
+            Self::Detect(several) => several.contains(&protocol),
         }
     }
+}
+
+/// The settings of the RPC protocols that the listener speaks.
+fn rpc(at: &At<'_>, extend: &ExtendConfig, downstream: &DownstreamProtocols) -> Vec<(&'static str, RpcSpec)> {
+    let mut specs = Vec::new();
+    if let DownstreamProtocols::One(Protocol::Rpc(name)) = downstream {
+        let flat = RpcSettings {
+            enable_bolt_goaway: extend.enable_bolt_goaway,
+            max_frame_bytes: extend.max_frame_bytes,
+            pool_mode: extend.pool_mode.clone(),
+        };
+        specs.push((*name, rpc_spec(at, name, &flat)));
+    }
+    for (name, settings) in [
+        ("bolt", &extend.bolt),
+        ("boltv2", &extend.boltv2),
+        ("dubbo", &extend.dubbo),
+        ("dubbo-thrift", &extend.dubbo_thrift),
+        ("tars", &extend.tars),
+    ] {
+        let Some(settings) = settings else { continue };
+        let at = at.key(name);
+        if downstream.speaks(Protocol::Rpc(name)) {
+            specs.retain(|(known, _)| *known != name);
+            specs.push((name, rpc_spec(&at, name, settings)));
+        } else {
+            at.warning(format!("has no effect: the listener does not speak {name}"));
+        }
+    }
+    specs
+}
+
+fn rpc_spec(at: &At<'_>, name: &str, settings: &RpcSettings) -> RpcSpec {
+    let mut spec = RpcSpec::default();
+    if let Some(goaway) = settings.enable_bolt_goaway {
+        if name == "bolt" {
+            spec.goaway = goaway;
+        } else if goaway {
+            at.key("enable_bolt_goaway").warning(format!("has no effect: {name} has no goaway frame"));
+        }
+    }
+    match settings.max_frame_bytes {
+        None => {}
+        Some(bytes) if (1024..=1 << 30).contains(&bytes) => spec.max_frame_bytes = bytes as u32,
+        Some(bytes) => {
+            at.key("max_frame_bytes").error(format!("expected 1024 to {} bytes, found {bytes}", 1 << 30));
+        }
+    }
+    if let Some(mode) = &settings.pool_mode {
+        const MODES: [(&str, PoolMode); 3] = [
+            ("multiplex", PoolMode::Multiplex),
+            ("ping-pong", PoolMode::PingPong),
+            ("binding", PoolMode::Binding),
+        ];
+        match MODES.into_iter().find(|(known, _)| known == mode) {
+            Some((_, mode)) => spec.pool = mode,
+            None => at.key("pool_mode").unknown(
+                Severity::Error,
+                format!("unknown pool mode {mode:?}"),
+                mode,
+                MODES.map(|(known, _)| known),
+            ),
+        }
+    }
+    spec
 }
 
 /// The settings of the protocols that the listener speaks, ours put into one.
 fn limits(at: &At<'_>, extend: &ExtendConfig, downstream: &DownstreamProtocols) -> HttpLimits {
     let mut limits = HttpLimits::default();
-    let speaks = |protocol: Protocol| match downstream {
-        DownstreamProtocols::One(one) => *one == protocol,
-        DownstreamProtocols::Detect(several) => several.contains(&protocol),
-    };
+    let speaks = |protocol| downstream.speaks(protocol);
     let flat = Flat::of(extend);
     if matches!(downstream, DownstreamProtocols::Detect(_)) {
         if let Some(key) = flat.first_key() {

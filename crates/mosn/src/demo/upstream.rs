@@ -58,6 +58,7 @@ async fn accept(name: &'static str, listener: TcpListener) {
             }),
             scheme: Scheme::Http,
             limits: Rc::clone(&limits),
+            rpc: Rc::default(),
             idle_timeout: None,
             drain: Rc::new(Drain::default()),
         });
@@ -90,7 +91,7 @@ impl Service for Demo {
                 Err(reset) => return stream.reset(reset.0),
             }
         }
-        let text = self.describe(&head, S::PROTOCOL, received);
+        let text = self.describe(&head, stream.protocol(), received);
         let mut headers = Headers::default();
         headers.append("Content-Type", b"text/plain; charset=utf-8");
         let body = BodyLength::Known(text.len() as u64);

@@ -47,7 +47,7 @@ fn a_protocol_shows_even_byte_by_byte() {
 fn bytes_of_no_protocol_end_the_connection() {
     let mosn = auto();
     for bytes in [
-        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\0\0\0\0\0"[..],
         b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n",
     ] {

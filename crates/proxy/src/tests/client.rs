@@ -105,8 +105,11 @@ impl Client {
 }
 
 impl ServerStream for Client {
-    const PROTOCOL: Protocol = Protocol::Http1;
     const CAN_CANCEL: bool = false;
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Http1
+    }
 
     fn id(&self) -> u64 {
         1

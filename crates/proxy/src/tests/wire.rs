@@ -89,6 +89,7 @@ impl Wire {
         let registry = Registry::new(&MetricsFilter::default());
         let settings = ProxySettings {
             limits: Rc::new(HttpLimits::default()),
+            rpc: Rc::default(),
             router: RouterLookup::inline(router()),
             metrics: [registry.downstream_global(), registry.downstream_listener("in")],
             access_logs: Vec::new(),
@@ -113,6 +114,7 @@ impl Wire {
             }),
             scheme: Scheme::Http,
             limits: Rc::new(HttpLimits::default()),
+            rpc: Rc::default(),
             idle_timeout: None,
             drain: Rc::clone(&self.drain),
         });

@@ -97,6 +97,7 @@ impl World {
         let downstream = Arc::<DownstreamMetrics>::default();
         let settings = ProxySettings {
             limits: Rc::new(limits),
+            rpc: Rc::default(),
             router: RouterLookup::inline(router),
             metrics: [Arc::clone(&downstream), Arc::default()],
             access_logs: vec![Rc::new(access_log.writer())],

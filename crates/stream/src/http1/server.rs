@@ -333,8 +333,11 @@ impl<'a> Http1ServerStream<'a> {
 }
 
 impl ServerStream for Http1ServerStream<'_> {
-    const PROTOCOL: Protocol = Protocol::Http1;
     const CAN_CANCEL: bool = false;
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Http1
+    }
 
     fn id(&self) -> u64 {
         self.id

@@ -371,8 +371,11 @@ impl Http2ServerStream {
 }
 
 impl ServerStream for Http2ServerStream {
-    const PROTOCOL: Protocol = Protocol::Http2;
     const CAN_CANCEL: bool = true;
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Http2
+    }
 
     fn id(&self) -> u64 {
         u64::from(self.respond.stream_id().as_u32())

@@ -317,6 +317,7 @@ impl Server {
             }),
             scheme: Scheme::Http,
             limits: Rc::new(self.limits.clone()),
+            rpc: Rc::default(),
             idle_timeout: self.idle_timeout,
             drain: Rc::clone(&self.drain),
         });

@@ -92,6 +92,11 @@ impl RpcProtocol for Bolt {
         }
     }
 
+    /// Each frame says which version it is.
+    fn carries(&self, name: &str) -> bool {
+        [Self::V1, Self::V2].iter().any(|bolt| bolt.name() == name)
+    }
+
     fn detect(&self, prefix: &[u8]) -> Detect {
         match prefix.first() {
             None => Detect::NeedMore,

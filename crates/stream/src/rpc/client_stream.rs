@@ -1,0 +1,139 @@
+//! One call with a task of its own, on its way to an upstream.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use mosn_codec::rpc::HeaderScope;
+use mosn_config::model::PoolMode;
+use mosn_core::{Failure, Frame, FrameHeaders, RequestHead, Reset, ResponseHead};
+
+use super::{
+    call::{OwnedFrame, frame_of},
+    server_stream::length,
+    upstream::{StreamSlot, Upstream},
+};
+use crate::{ClientStream, Reply};
+
+/// One call on a shared connection.
+#[derive(Debug)]
+pub struct RpcClientStream {
+    upstream: Rc<Upstream>,
+    mode: PoolMode,
+    reused: bool,
+    one_way: bool,
+    /// A call whose content is not all here.
+    unsent: Option<(Box<FrameHeaders>, Rc<OwnedFrame>, BytesMut)>,
+    waits: Option<(u64, Rc<StreamSlot>)>,
+}
+
+impl RpcClientStream {
+    /// On a connection that is open.
+    #[must_use]
+    pub(crate) fn new(upstream: Rc<Upstream>, mode: PoolMode) -> Self {
+        let reused = upstream.requests() > 0;
+        Self { upstream, mode, reused, one_way: false, unsent: None, waits: None }
+    }
+
+    fn send_call(&mut self, headers: &FrameHeaders, frame: &OwnedFrame, body: &Bytes) -> Result<(), Reset> {
+        if !self.upstream.is_open() {
+            // Nothing was sent: another connection will do.
+            return Err(Reset(Failure::UpstreamRefused));
+        }
+        if let Some(client) = frame.client.as_ref().filter(|_| self.mode == PoolMode::Binding) {
+            self.upstream.bind(client);
+        }
+        let slot = (!self.one_way).then(Rc::<StreamSlot>::default);
+        let sent = self.upstream.send(slot.clone(), |id, out| frame.write(headers, body, id, out));
+        let id = sent.map_err(|error| {
+            tracing::error!("cannot write a changed call: {error}");
+            Reset(Failure::LocalReset)
+        })?;
+        self.waits = slot.map(|slot| (id, slot));
+        Ok(())
+    }
+}
+
+impl ClientStream for RpcClientStream {
+    fn connection_id(&self) -> u64 {
+        self.upstream.facts().connection_id
+    }
+
+    fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    fn send_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut RequestHead,
+        _keep: bool,
+        first: Option<Frame>,
+    ) -> Result<(), Reset> {
+        self.one_way = head.one_way;
+        let Some((headers, frame)) = frame_of(&head.headers, self.upstream.facts().protocol) else {
+            // Nothing turns another protocol's request into a frame.
+            return Err(Reset(Failure::LocalReset));
+        };
+        match first {
+            _ if head.body.is_empty() => self.send_call(headers, &frame, &Bytes::new()),
+            Some(Frame::Data { data, end: true }) => self.send_call(headers, &frame, &data),
+            first => {
+                self.unsent = Some((Box::new(headers.clone()), frame, BytesMut::new()));
+                first.map_or(Ok(()), |first| self.send(cx, first))
+            }
+        }
+    }
+
+    fn send(&mut self, _cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
+        let Some((headers, call, mut body)) = self.unsent.take() else { return Ok(()) };
+        let last = frame.is_last();
+        if let Frame::Data { data, .. } = frame {
+            body.extend_from_slice(&data);
+        }
+        if last {
+            return self.send_call(&headers, &call, &body.freeze());
+        }
+        self.unsent = Some((headers, call, body));
+        Ok(())
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        self.upstream.poll_room(cx).map(Ok)
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
+        let Some((_, slot)) = &self.waits else { return Poll::Pending };
+        let answer = ready!(slot.poll(cx));
+        self.waits = None;
+        let frame = answer.map_err(Reset)?;
+        let status = frame.protocol.http_status(frame.view.status).unwrap_or(200);
+        let body = frame.body();
+        let head = ResponseHead {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+            headers: frame.headers(HeaderScope::All).unwrap_or_else(|_| frame.bare()),
+            body: length(&body),
+        };
+        let first = (!body.is_empty()).then_some(Frame::Data { data: body, end: true });
+        Poll::Ready(Ok(Reply::Head(head, first)))
+    }
+
+    fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {
+        Poll::Ready(Ok(Frame::END))
+    }
+}
+
+impl Drop for RpcClientStream {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.waits.take() {
+            self.upstream.forget(id);
+            if self.mode == PoolMode::PingPong {
+                // The reply may still come, and nobody else must take it for theirs.
+                self.upstream.leave();
+            }
+        }
+    }
+}

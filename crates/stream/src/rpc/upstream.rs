@@ -1,0 +1,660 @@
+//! One connection to an upstream, shared by the calls of many clients.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::poll_fn,
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use mosn_codec::rpc::{FrameKind, FrameView, Limits, ReplySeed, RpcProtocol, Side};
+use mosn_config::model::{KeepaliveSpec, RpcSpec};
+use mosn_core::Failure;
+use mosn_net::{
+    Io,
+    clock::{self, Moment},
+    timer::Timer,
+};
+use mosn_upstream::{Attempt, Outcome, RequestToken};
+
+use super::{
+    call::{OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
+    downstream::Downstream,
+    pending::Pending,
+    wire::{Broken, CONGESTED, Input, Wire},
+};
+use crate::Held;
+
+/// Calls that may wait for their replies on one connection.
+const MAX_PENDING: usize = 1 << 20;
+/// Reads of one turn; then others have theirs.
+const READS: u32 = 4;
+/// A connection that has heard nothing for so long is asked for a sign of life, where the protocol
+/// has one and the cluster does not say otherwise (protocols reference 3.5).
+const SILENCE: Duration = Duration::from_secs(15);
+/// Signs of life missed in a row before the connection is given up.
+const MAX_MISSED: u32 = 6;
+/// What a call from an upstream is answered with where there is no client to take it: no processor.
+const NOBODY_THERE: u16 = 404;
+
+/// A connection to an upstream.
+pub struct Upstream {
+    facts: UpstreamFacts,
+    wire: Wire,
+    pending: RefCell<Pending<Waiting>>,
+    state: Cell<State>,
+    /// Its task is about to run anyway.
+    scheduled: Cell<bool>,
+    /// No call that waits has to be answered before then; at or before the true earliest time.
+    earliest: Cell<Moment>,
+    /// Who waits for room in the output.
+    waiters: RefCell<Vec<Waker>>,
+    requests: Cell<u32>,
+    idle_since: Cell<Moment>,
+    /// The one client whose calls it carries, where it is bound to one.
+    bound: RefCell<Weak<Downstream>>,
+    missed: Cell<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Takes no more calls, and ends with its last one.
+    Leaving,
+    Closed,
+}
+
+/// Who waits for a reply.
+enum Waiting {
+    Relayed(Relayed),
+    Stream(Rc<StreamSlot>),
+    /// The connection itself waits for a sign of life.
+    Beat(Moment),
+}
+
+/// A call that was passed on as it came.
+struct Relayed {
+    back: Rc<Downstream>,
+    seed: ReplySeed,
+    observer: Rc<dyn RelayObserver>,
+    start: Moment,
+    deadline: Moment,
+    received: u32,
+    attempt: Attempt,
+    _token: RequestToken,
+}
+
+/// Where the reply to a call with a task of its own is put.
+#[derive(Debug, Default)]
+pub(super) struct StreamSlot {
+    answer: RefCell<Option<Result<Rc<OwnedFrame>, Failure>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl StreamSlot {
+    fn put(&self, answer: Result<Rc<OwnedFrame>, Failure>) {
+        *self.answer.borrow_mut() = Some(answer);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<OwnedFrame>, Failure>> {
+        match self.answer.borrow_mut().take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                *self.waker.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn deadline(&self) -> Moment {
+        match self {
+            Self::Relayed(call) => call.deadline,
+            // Its own task looks after its time.
+            Self::Stream(_) => Moment::NEVER,
+            Self::Beat(deadline) => *deadline,
+        }
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("facts", &self.facts)
+            .field("state", &self.state.get())
+            .field("pending", &self.pending.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Takes over an open connection and drives it on a task of its own; `held` is dropped when it
+    /// ends.
+    pub(crate) fn open(
+        io: Io,
+        facts: UpstreamFacts,
+        spec: &RpcSpec,
+        keepalive: KeepaliveSpec,
+        held: Box<dyn Held>,
+    ) -> Rc<Self> {
+        let limits = Limits { max_frame_bytes: spec.max_frame_bytes };
+        let input = Input::new(facts.protocol, Side::Upstream, limits);
+        let beats = Beats::new(facts.protocol, keepalive);
+        let upstream = Rc::new(Self {
+            facts,
+            wire: Wire::new(io),
+            pending: RefCell::new(Pending::new()),
+            state: Cell::new(State::Open),
+            scheduled: Cell::new(true),
+            earliest: Cell::new(Moment::NEVER),
+            waiters: RefCell::default(),
+            requests: Cell::new(0),
+            idle_since: Cell::new(clock::moment()),
+            bound: RefCell::default(),
+            missed: Cell::new(0),
+        });
+        let mut driver =
+            Driver { upstream: Rc::clone(&upstream), input, beats, alarm: None, touched: Vec::new() };
+        tokio::task::spawn_local(async move {
+            let by_peer = poll_fn(|cx| driver.poll(cx)).await;
+            if by_peer {
+                held.ended_by_peer();
+            }
+            driver.upstream.close(by_peer);
+        });
+        upstream
+    }
+
+    /// What it knows of where it leads.
+    #[must_use]
+    pub const fn facts(&self) -> &UpstreamFacts {
+        &self.facts
+    }
+
+    /// Whether it takes another call.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state.get() == State::Open && !self.wire.is_broken() && self.pending.borrow().len() < MAX_PENDING
+    }
+
+    /// Whether no call waits on it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.borrow().is_empty()
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.get() == State::Closed
+    }
+
+    /// Since when it has been idle, as far as it is.
+    pub(super) fn idle_since(&self) -> Moment {
+        self.idle_since.get()
+    }
+
+    /// How many calls it has carried.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// Whether the peer reads more slowly than it is written to.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.wire.waiting() > CONGESTED
+    }
+
+    /// Ready when there is room for more output, or no use in waiting for it.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_congested() || self.state.get() == State::Closed {
+            return Poll::Ready(());
+        }
+        self.waiters.borrow_mut().push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Binds it to one client: each ends with the other, and calls pass both ways.
+    pub(super) fn bind(self: &Rc<Self>, client: &Rc<Downstream>) {
+        client.knows(self);
+        *self.bound.borrow_mut() = Rc::downgrade(client);
+    }
+
+    /// Whether it is bound to this client.
+    pub(super) fn is_bound_to(&self, client: &Rc<Downstream>) -> bool {
+        std::ptr::eq(self.bound.borrow().as_ptr(), Rc::as_ptr(client))
+    }
+
+    /// Takes no more calls; it ends once those under way are over.
+    pub(super) fn leave(&self) {
+        if self.state.get() == State::Open {
+            self.state.set(State::Leaving);
+            self.wire.wake();
+        }
+    }
+
+    /// Lets its task run, so that what was appended leaves at the end of this turn.
+    fn schedule(&self) {
+        if !self.scheduled.replace(true) {
+            self.wire.wake();
+        }
+    }
+
+    fn next_id(&self) -> impl Fn(u64) -> u64 + use<> {
+        let protocol = self.facts.protocol;
+        move |last| protocol.next_id(last)
+    }
+
+    fn count(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
+    }
+
+    /// Passes a call on as it came.
+    pub(super) fn relay(&self, back: &Rc<Downstream>, frame: &[u8], view: &FrameView, relay: Relay) {
+        self.count();
+        let Relay { timeout, observer, token, attempt, .. } = relay;
+        observer.began(&self.facts);
+        let protocol = self.facts.protocol;
+        let Some(seed) = protocol.reply_seed(frame, view) else {
+            let id = self.pending.borrow_mut().skip(self.next_id());
+            self.wire.append(|out| protocol.append(frame, view, id, out));
+            self.schedule();
+            let start = clock::moment();
+            observer.ended(&self.called(back, start, view.id, view.body.len), RelayEnd::OneWay);
+            attempt.finish(Outcome::Unknown, Duration::ZERO, clock::now().into_std());
+            return;
+        };
+        let start = clock::moment();
+        let deadline = timeout.map_or(Moment::NEVER, |timeout| start.after(timeout));
+        let call = Relayed {
+            back: Rc::clone(back),
+            seed,
+            observer,
+            start,
+            deadline,
+            received: view.body.len,
+            attempt,
+            _token: token,
+        };
+        back.call_began();
+        let id = self.pending.borrow_mut().insert(self.next_id(), Waiting::Relayed(call));
+        self.wire.append(|out| protocol.append(frame, view, id, out));
+        if deadline < self.earliest.get() {
+            self.earliest.set(deadline);
+        }
+        self.schedule();
+    }
+
+    /// Sends a frame that `write` appends under the id it is given. `Err` = it cannot be written.
+    pub(super) fn send<E>(
+        &self,
+        slot: Option<Rc<StreamSlot>>,
+        write: impl FnOnce(u64, &mut bytes::BytesMut) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.count();
+        let next = self.next_id();
+        let id = match slot {
+            Some(slot) => self.pending.borrow_mut().insert(next, Waiting::Stream(slot)),
+            None => self.pending.borrow_mut().skip(next),
+        };
+        let written = self.wire.append(|out| write(id, out));
+        if let Err(error) = written {
+            self.forget(id);
+            return Err(error);
+        }
+        self.schedule();
+        Ok(id)
+    }
+
+    /// Nobody waits for the reply to `id` any more.
+    pub(super) fn forget(&self, id: u64) {
+        let forgotten = self.pending.borrow_mut().take(id);
+        if forgotten.is_some() {
+            self.became_idle();
+        }
+    }
+
+    fn became_idle(&self) {
+        if self.is_idle() {
+            self.idle_since.set(clock::moment());
+            if self.state.get() == State::Leaving {
+                self.wire.wake();
+            }
+        }
+    }
+
+    /// Passes a frame of its own bytes to the upstream: the answer to a call that the upstream made.
+    pub(super) fn pass(&self, frame: &[u8]) {
+        self.wire.append(|out| out.extend_from_slice(frame));
+        self.schedule();
+    }
+
+    /// The client has gone: its calls are over, whatever becomes of them.
+    pub(super) fn cancel(&self, client: &Rc<Downstream>) {
+        let calls = self.pending.borrow_mut().take_where(
+            |_, waiting| matches!(waiting, Waiting::Relayed(call) if Rc::ptr_eq(&call.back, client)),
+        );
+        for waiting in calls {
+            if let Waiting::Relayed(call) = waiting {
+                self.over(call, RelayEnd::Failed(Failure::ClientGone));
+            }
+        }
+        self.became_idle();
+        if self.is_bound_to(client) {
+            self.leave();
+        }
+    }
+
+    fn called<'a>(
+        &'a self,
+        back: &'a Rc<Downstream>,
+        start: Moment,
+        id: u64,
+        received: u32,
+    ) -> RelayedCall<'a> {
+        RelayedCall { connection: back.info(), upstream: &self.facts, start, id, received }
+    }
+
+    /// Tells everybody who wants to know, and gives everything back.
+    fn over(&self, call: Relayed, end: RelayEnd) {
+        let took = clock::moment().since(call.start);
+        let outcome = match end {
+            RelayEnd::Reply { status, .. } => Outcome::Status(status),
+            RelayEnd::Failed(Failure::ClientGone) | RelayEnd::OneWay => Outcome::Unknown,
+            RelayEnd::Failed(Failure::GlobalTimeout) => Outcome::TimedOut,
+            RelayEnd::Failed(_) => Outcome::Reset,
+        };
+        call.attempt.finish(outcome, took, clock::now().into_std());
+        call.observer.ended(&self.called(&call.back, call.start, call.seed.id, call.received), end);
+        call.back.call_over();
+    }
+
+    /// Answers a call by ourselves. Whoever calls this flushes the client's connection.
+    fn fail(&self, call: Relayed, why: Failure) {
+        let back = Rc::clone(&call.back);
+        back.wire().append(|out| self.facts.protocol.local_reply(&call.seed, why.row().status, None, out));
+        self.over(call, RelayEnd::Failed(why));
+    }
+
+    /// Fails everything that waits. The connection is over.
+    fn close(&self, by_peer: bool) {
+        self.state.set(State::Closed);
+        self.wire.hang_up();
+        let waiting = self.pending.borrow_mut().take_where(|_, _| true);
+        let mut active = false;
+        let mut touched = Vec::new();
+        for waiting in waiting {
+            match waiting {
+                Waiting::Relayed(call) => {
+                    active = true;
+                    touch(&mut touched, &call.back);
+                    self.fail(call, Failure::UpstreamTerminated);
+                }
+                Waiting::Stream(slot) => {
+                    active = true;
+                    slot.put(Err(Failure::UpstreamTerminated));
+                }
+                Waiting::Beat(_) => {}
+            }
+        }
+        flush(&mut touched);
+        if active {
+            for metrics in &self.facts.metrics {
+                match by_peer {
+                    true => metrics.connection_remote_close_with_active_request.inc(),
+                    false => metrics.connection_local_close_with_active_request.inc(),
+                }
+            }
+        }
+        self.waiters.take().into_iter().for_each(Waker::wake);
+        if let Some(client) = self.bound.borrow().upgrade() {
+            client.end();
+        }
+    }
+}
+
+/// Notes a client that has something to read, to be flushed once when all has been said.
+fn touch(touched: &mut Vec<Rc<Downstream>>, client: &Rc<Downstream>) {
+    if client.touch() {
+        touched.push(Rc::clone(client));
+    }
+}
+
+fn flush(touched: &mut Vec<Rc<Downstream>>) {
+    for client in touched.drain(..) {
+        client.flush_touched();
+    }
+}
+
+/// Drives one connection.
+struct Driver {
+    upstream: Rc<Upstream>,
+    input: Input,
+    beats: Option<Beats>,
+    /// Goes off when the earliest call may be late.
+    alarm: Option<(Moment, Timer)>,
+    touched: Vec<Rc<Downstream>>,
+}
+
+impl Driver {
+    /// Ready when the connection is over: whether the peer ended it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let upstream = Rc::clone(&self.upstream);
+        upstream.wire.set_owner(cx);
+        upstream.scheduled.set(false);
+        let ended = self.read(cx);
+        self.expire(cx);
+        flush(&mut self.touched);
+        if ended {
+            return Poll::Ready(true);
+        }
+        if self.poll_beats(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        upstream.wire.flush();
+        if upstream.wire.is_broken() {
+            return Poll::Ready(true);
+        }
+        if upstream.wire.waiting() <= CONGESTED / 2 {
+            upstream.waiters.take().into_iter().for_each(Waker::wake);
+        }
+        if upstream.state.get() == State::Leaving && upstream.only_beats() && upstream.wire.waiting() == 0 {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    }
+
+    /// Whether the connection is over.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..READS {
+            let Self { upstream, input, touched, beats, .. } = self;
+            let read =
+                input.poll_frames(cx, &upstream.wire, |frame, view| upstream.frame(frame, view, touched));
+            match read {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => return true,
+                Poll::Ready(Ok(_)) => {
+                    if let Some(beats) = beats {
+                        beats.heard = clock::moment();
+                    }
+                }
+                Poll::Ready(Err(broken)) => {
+                    if let Broken::Frame(error) = broken {
+                        tracing::error!(
+                            alert = "mosn.proxy.codec_error",
+                            "closing a connection to {} of cluster {}: {error}",
+                            upstream.facts.host.address_text,
+                            upstream.facts.cluster
+                        );
+                    }
+                    return true;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        false
+    }
+
+    /// Answers the calls whose time is up.
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let earliest = self.upstream.earliest.get();
+            if earliest == Moment::NEVER {
+                self.alarm = None;
+                return;
+            }
+            let now = clock::moment();
+            if earliest <= now {
+                self.upstream.expire(now, &mut self.touched);
+                continue;
+            }
+            if self.alarm.as_ref().is_none_or(|(at, _)| *at != earliest) {
+                self.alarm = Some((earliest, Timer::after(earliest.since(now))));
+            }
+            if let Some((_, timer)) = &mut self.alarm
+                && timer.poll(cx).is_pending()
+            {
+                return;
+            }
+            // The timer has seen a later time than this turn's clock.
+            self.upstream.expire(earliest, &mut self.touched);
+        }
+    }
+
+    /// Ready when the peer gives no sign of life.
+    fn poll_beats(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(beats) = &mut self.beats else { return Poll::Pending };
+        while beats.timer.poll(cx).is_ready() {
+            beats.timer = Timer::after(beats.interval);
+            if self.upstream.missed.get() >= MAX_MISSED {
+                return Poll::Ready(());
+            }
+            let silent = clock::moment().since(beats.heard) + Duration::from_millis(20) >= SILENCE;
+            if beats.always || silent {
+                self.upstream.beat(beats.timeout);
+            }
+        }
+        if self.upstream.missed.get() >= MAX_MISSED { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Upstream {
+    fn only_beats(&self) -> bool {
+        self.pending.borrow().iter().all(|waiting| matches!(waiting, Waiting::Beat(_)))
+    }
+
+    fn beat(&self, timeout: Duration) {
+        let deadline = clock::moment().after(timeout);
+        let mut pending = self.pending.borrow_mut();
+        let id = pending.insert(self.next_id(), Waiting::Beat(deadline));
+        if !self.wire.append(|out| self.facts.protocol.heartbeat(id, out)) {
+            pending.take(id);
+            return;
+        }
+        if deadline < self.earliest.get() {
+            self.earliest.set(deadline);
+            self.schedule();
+        }
+    }
+
+    fn expire(&self, now: Moment, touched: &mut Vec<Rc<Downstream>>) {
+        let mut next = Moment::NEVER;
+        let late = self.pending.borrow_mut().take_where(|_, waiting| {
+            let deadline = waiting.deadline();
+            if deadline <= now {
+                return true;
+            }
+            next = next.min(deadline);
+            false
+        });
+        self.earliest.set(next);
+        for waiting in late {
+            match waiting {
+                Waiting::Relayed(call) => {
+                    touch(touched, &call.back);
+                    self.fail(call, Failure::GlobalTimeout);
+                }
+                Waiting::Beat(_) => self.missed.set(self.missed.get() + 1),
+                Waiting::Stream(_) => {}
+            }
+        }
+        self.became_idle();
+    }
+
+    fn frame(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
+        match view.kind {
+            FrameKind::Response | FrameKind::HeartbeatReply => self.reply(frame, view, touched),
+            FrameKind::Heartbeat => {
+                self.wire.append(|out| self.facts.protocol.heartbeat_reply(frame, view, out));
+            }
+            FrameKind::GoAway => self.leave(),
+            FrameKind::Request | FrameKind::OneWay => self.pushed(frame, view, touched),
+        }
+    }
+
+    fn reply(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
+        let waiting = self.pending.borrow_mut().take(view.id);
+        match waiting {
+            Some(Waiting::Relayed(call)) => {
+                let protocol = self.facts.protocol;
+                call.back.wire().append(|out| protocol.append(frame, view, call.seed.id, out));
+                touch(touched, &call.back);
+                let status = protocol.http_status(view.status).unwrap_or(200);
+                self.over(call, RelayEnd::Reply { status, sent: view.body.len });
+            }
+            Some(Waiting::Stream(slot)) => {
+                slot.put(Ok(Rc::new(OwnedFrame::copy(self.facts.protocol, frame, view))));
+            }
+            Some(Waiting::Beat(_)) => self.missed.set(0),
+            None => {
+                for metrics in &self.facts.metrics {
+                    metrics.response_dropped.inc();
+                }
+            }
+        }
+        self.became_idle();
+    }
+
+    /// The upstream calls: its client answers, if there is one that it is bound to.
+    fn pushed(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
+        if let Some(client) = self.bound.borrow().upgrade() {
+            client.wire().append(|out| out.extend_from_slice(frame));
+            touch(touched, &client);
+            return;
+        }
+        tracing::debug!(
+            "{} calls its clients, which only a binding pool can pass on",
+            self.facts.host.address_text
+        );
+        if let Some(seed) = self.facts.protocol.reply_seed(frame, view) {
+            self.wire.append(|out| self.facts.protocol.local_reply(&seed, NOBODY_THERE, None, out));
+        }
+    }
+}
+
+/// When to ask for a sign of life.
+struct Beats {
+    interval: Duration,
+    timeout: Duration,
+    /// Whether or not anything is heard.
+    always: bool,
+    heard: Moment,
+    timer: Timer,
+}
+
+impl Beats {
+    fn new(protocol: &'static dyn RpcProtocol, keepalive: KeepaliveSpec) -> Option<Self> {
+        let always = keepalive.interval.is_some();
+        if !always && !protocol.beats_when_idle() {
+            return None;
+        }
+        let interval = keepalive.interval.unwrap_or(SILENCE);
+        let timer = Timer::after(interval);
+        Some(Self { interval, timeout: keepalive.timeout, always, heard: clock::moment(), timer })
+    }
+}
