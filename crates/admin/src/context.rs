@@ -22,6 +22,8 @@ pub struct AdminContext {
     pub features: Features,
     /// Shows the configuration in force.
     pub dump: Dump,
+    /// Carries out what `/debug/...` asks for; `None` = there are no such paths.
+    pub debug: Option<Arc<dyn DebugApi>>,
 }
 
 impl fmt::Debug for AdminContext {
@@ -33,6 +35,34 @@ impl fmt::Debug for AdminContext {
 /// Renders what of the configuration in force a query string asks for, as JSON: called on the admin
 /// thread, once per request. See [`EffectiveConfig::dump`](mosn_config::EffectiveConfig::dump).
 pub type Dump = Arc<dyn Fn(&str) -> Result<String, DumpError> + Send + Sync>;
+
+/// Changes that MOSN's debug builds take (observability reference 1.6). Objects are JSON texts; an error
+/// is what the client is told. Called on a thread that may take its time.
+pub trait DebugApi: Send + Sync {
+    /// Adds or replaces a route table.
+    ///
+    /// # Errors
+    /// Why not.
+    fn update_router(&self, config: &str) -> Result<(), String>;
+
+    /// Adds or replaces a cluster with its hosts.
+    ///
+    /// # Errors
+    /// Why not.
+    fn update_cluster(&self, config: &str) -> Result<(), String>;
+
+    /// Appends a route to the virtual host of a domain.
+    ///
+    /// # Errors
+    /// Why not.
+    fn add_route(&self, router: &str, domain: &str, route: &str) -> Result<(), String>;
+
+    /// Removes all routes of the virtual host of a domain.
+    ///
+    /// # Errors
+    /// Why not.
+    fn remove_routes(&self, router: &str, domain: &str) -> Result<(), String>;
+}
 
 /// Feature gates by name. [`Self::default`] has MOSN's four, all off.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //!
 //! It has a thread and a runtime of its own, so that asking never waits for traffic and traffic never
 //! waits for an answer. It only reads what others publish: metrics, logs, the state, a dump of the
-//! configuration. Prometheus sinks are served here too, on ports of their own.
+//! configuration. What the debug paths change, others carry out. Prometheus sinks are served here too, on ports of their own.
 //!
 //! # Safety of an open port
 //! There is no authentication, as in MOSN, and `/api/v1/env` shows environment variables. Therefore:
@@ -22,6 +22,6 @@ mod prometheus;
 mod reply;
 mod server;
 
-pub use context::{AdminContext, Dump, Features};
+pub use context::{AdminContext, DebugApi, Dump, Features};
 pub use error::AdminError;
 pub use server::{AdminHandle, AdminServer};

@@ -70,6 +70,7 @@ impl Admin {
                     _ => mosn_config::EffectiveConfig::default().dump(query),
                 }
             }),
+            debug: None,
         };
         let server = AdminServer::bind(Some(loopback()), sinks, context.clone()).unwrap();
         let mut addresses = server.addresses();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::decode::{Decoder, MAX_PROBLEMS, Notice, nearest};
 use crate::features::Feature;
 use crate::problem::{Problem, Severity};
-use crate::tree::{Kind, NodeId, SyntaxError, Tree, same_key};
+use crate::tree::{Kind, NodeId, SyntaxError, Tree};
 
 /// What was found wrong so far, in all files.
 #[derive(Default)]
@@ -137,15 +137,7 @@ impl<'t, 'a> Document<'t, 'a> {
     }
 
     fn field(&self, node: NodeId, name: &str) -> Option<NodeId> {
-        // The last of the entries that the decoder would take.
-        self.tree
-            .entries(node)
-            .filter(|&(key, _)| {
-                let key = self.tree.string(key);
-                key == name || same_key(&key, name)
-            })
-            .last()
-            .map(|(_, value)| value)
+        self.tree.find(node, name)
     }
 
     fn report_notices(&self) {

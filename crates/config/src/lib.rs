@@ -20,8 +20,10 @@ mod paths;
 mod problem;
 mod translate;
 mod tree;
+mod write_back;
 
-pub use effective::{DumpError, EffectiveConfig};
+pub use effective::{DumpError, EffectiveConfig, HostEdit, NewCluster, NewRouter, NewVirtualHost, RouteEdit};
 pub use load::{Format, Loaded, Options, load, parse};
 pub use paths::Paths;
 pub use problem::{Problem, Problems, Severity};
+pub use write_back::{WriteBack, WriteBackError};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::document::{At, Document, Findings, syntax_problem};
-use crate::effective::{Builder, EffectiveConfig, HostPiece, Source};
+use crate::effective::{Builder, EffectiveConfig, Folder, Source, Text};
 use crate::model::{Config, Name, VirtualHostSpec};
 use crate::mosn::{Cluster, ClusterManager, Listener, MosnConfig, RouterConfiguration, VirtualHost};
 use crate::paths::Paths;
@@ -97,7 +97,7 @@ fn read(path: &Path) -> Result<String, Problem> {
 }
 
 /// Reads a text and hands its tree on; `None` if it is not a document.
-fn with_tree<R>(
+pub(crate) fn with_tree<R>(
     text: &str,
     format: Format,
     file: &Path,
@@ -119,10 +119,10 @@ fn with_tree<R>(
 
 /// What is made of a file on the way through it.
 #[derive(Default)]
-struct Build {
-    model: Config,
-    names: Names,
-    effective: Builder,
+pub(crate) struct Build {
+    pub(crate) model: Config,
+    pub(crate) names: Names,
+    pub(crate) effective: Builder,
 }
 
 fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build, Paths)> {
@@ -150,35 +150,37 @@ fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build
     build.clusters(&document, &at.key("cluster_manager"), &shell.cluster_manager, large.clusters, &shared);
     let at_listeners = at_server.key("listeners");
     build.inline_routers(&document, &at_listeners, &server.listeners);
-    build.routers(&document, &at_server.key("routers"), &server.routers, &large.virtual_hosts);
+    build.routers(&document, &at_server.key("routers"), &server.routers, &large.routers);
     build.listeners(&at_listeners, &server.listeners, &paths);
-    build.effective.base(shell);
+    build.effective.base(tree, shell);
     Some((build, paths))
 }
 
 /// The arrays that can be long: their elements are decoded, translated and dropped one by one.
 struct LargeArrays {
     clusters: Option<NodeId>,
-    /// Of each of the server's route tables.
-    virtual_hosts: Vec<Option<NodeId>>,
+    /// Each of the server's route tables, and its virtual hosts.
+    routers: Vec<(NodeId, Option<NodeId>)>,
 }
 
 impl LargeArrays {
     fn hide(document: &Document<'_, '_>) -> Self {
         let tree = document.tree;
-        let hide = |array: Option<NodeId>| {
-            let array = array.filter(|&array| tree.kind(array) == Kind::Array)?;
-            document.decoder.hide(array);
-            Some(array)
-        };
-        let clusters = hide(document.find(Tree::ROOT, &["cluster_manager", "clusters"]));
+        let clusters = hide(document, document.find(Tree::ROOT, &["cluster_manager", "clusters"]));
         let server =
             document.find(Tree::ROOT, &["servers"]).and_then(|servers| tree.elements(servers).next());
         let tables = server.and_then(|server| document.find(server, &["routers"]));
         let tables = tables.into_iter().flat_map(|tables| tree.elements(tables));
-        let virtual_hosts = tables.map(|table| hide(document.find(table, &["virtual_hosts"]))).collect();
-        Self { clusters, virtual_hosts }
+        let routers =
+            tables.map(|table| (table, hide(document, tree.find(table, "virtual_hosts")))).collect();
+        Self { clusters, routers }
     }
+}
+
+fn hide(document: &Document<'_, '_>, array: Option<NodeId>) -> Option<NodeId> {
+    let array = array.filter(|&array| document.tree.kind(array) == Kind::Array)?;
+    document.decoder.hide(array);
+    Some(array)
 }
 
 impl Build {
@@ -196,11 +198,16 @@ impl Build {
                 at.error("there can only be one of clusters and clusters_configs");
                 return;
             }
+            let mut files = Vec::new();
             each_file(&at, Path::new(&manager.clusters_configs), document.findings, |at, document| {
-                if let Some(given) = document.decode::<Cluster>(Tree::ROOT) {
-                    self.cluster(at, &given, &Source::Node(document.tree, Tree::ROOT), shared);
+                if let Some(given) = document.decode::<Cluster>(Tree::ROOT)
+                    && let Some(text) =
+                        self.cluster(at, &given, &Source::Node(document.tree, Tree::ROOT), shared)
+                {
+                    files.push((file_name(document), text));
                 }
             });
+            self.effective.clusters_folder(Folder { path: manager.clusters_configs.clone(), files });
             return;
         }
         for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
@@ -220,11 +227,11 @@ impl Build {
         given: &Cluster,
         source: &Source<'_, '_, Cluster>,
         shared: &translate::Shared<'_>,
-    ) {
-        if let Some(spec) = translate::cluster(at, given, shared, &mut self.names) {
-            self.effective.cluster(&spec.name, source);
-            self.model.clusters.push(spec);
-        }
+    ) -> Option<Text> {
+        let spec = translate::cluster(at, given, shared, &mut self.names)?;
+        let text = self.effective.cluster(&spec.name, source);
+        self.model.clusters.push(spec);
+        Some(text)
     }
 
     /// The route tables that listeners carry, in an older place for them.
@@ -236,7 +243,7 @@ impl Build {
                 let at = at.index(chain);
                 let at = at.key("filters");
                 let at = at.index(filter);
-                self.router(document, &at.key("config"), table, None);
+                self.router(document, &at.key("config"), table, None, None);
             }
         }
     }
@@ -246,16 +253,33 @@ impl Build {
         document: &Document<'_, '_>,
         at: &At<'_>,
         tables: &[RouterConfiguration],
-        hidden: &[Option<NodeId>],
+        nodes: &[(NodeId, Option<NodeId>)],
     ) {
         for (index, table) in tables.iter().enumerate() {
             let at = at.index(index);
             if table.router_config_name.is_empty() {
                 at.warning("has no name, so nothing can use it");
             } else {
-                self.router(document, &at, table, hidden.get(index).copied().flatten());
+                let (node, hosts) = nodes.get(index).copied().unzip();
+                self.router(document, &at, table, node, hosts.flatten());
             }
         }
+    }
+
+    /// The route table that a document consists of.
+    pub(crate) fn only_router(&mut self, document: &Document<'_, '_>) -> Option<()> {
+        let hosts = hide(document, document.tree.find(Tree::ROOT, "virtual_hosts"));
+        let table: RouterConfiguration = document.decode(Tree::ROOT)?;
+        let at = document.at(Tree::ROOT);
+        if table.router_config_name.is_empty() {
+            at.key("router_config_name").error("a route table needs a name");
+        }
+        if !table.router_configs.is_empty() {
+            at.key("router_configs").error("a change names no folder; give virtual_hosts");
+            return None;
+        }
+        self.router(document, &at, &table, Some(Tree::ROOT), hosts);
+        Some(())
     }
 
     fn router(
@@ -263,20 +287,26 @@ impl Build {
         document: &Document<'_, '_>,
         at: &At<'_>,
         table: &RouterConfiguration,
+        node: Option<NodeId>,
         hidden: Option<NodeId>,
     ) {
         let mut hosts = Hosts::default();
+        let mut folder = None;
         if !table.router_configs.is_empty() {
             let at = at.key("router_configs");
             if has_elements(document, hidden) || !table.virtual_hosts.is_empty() {
                 at.error("there can only be one of virtual_hosts and router_configs");
                 return;
             }
+            let mut files = Vec::new();
             each_file(&at, Path::new(&table.router_configs), document.findings, |at, document| {
                 if let Some(given) = document.decode::<VirtualHost>(Tree::ROOT) {
-                    self.virtual_host(at, &given, &Source::Node(document.tree, Tree::ROOT), &mut hosts);
+                    let source = Source::Node(document.tree, Tree::ROOT);
+                    let text = self.virtual_host(at, &given, &source, &mut hosts);
+                    files.push((file_name(document), text));
                 }
             });
+            folder = Some(Folder { path: table.router_configs.clone(), files });
         }
         for node in hidden.into_iter().flat_map(|array| document.tree.elements(array)) {
             if let Some(given) = document.decode::<VirtualHost>(node) {
@@ -292,7 +322,11 @@ impl Build {
             at_hosts.warning("no virtual host: every request is answered 404");
         }
         let spec = translate::table(at, table, hosts.specs, &mut self.names);
-        self.effective.router(&spec.name, table, hosts.pieces);
+        let source = match node {
+            Some(node) => Source::Node(document.tree, node),
+            None => Source::Typed(table),
+        };
+        self.effective.router(&spec.name, &source, hosts.texts, folder, node.is_none());
         match self.model.routers.iter_mut().find(|other| other.name == spec.name) {
             Some(earlier) => {
                 at.warning(format!("replaces the earlier router {:?}", &*spec.name));
@@ -308,9 +342,11 @@ impl Build {
         given: &VirtualHost,
         source: &Source<'_, '_, VirtualHost>,
         hosts: &mut Hosts,
-    ) {
+    ) -> Text {
         hosts.specs.push(translate::virtual_host(at, given, &mut hosts.domains, &mut self.names));
-        hosts.pieces.push(self.effective.virtual_host(source));
+        let text = self.effective.virtual_host(source);
+        hosts.texts.push(text.clone());
+        text
     }
 
     fn listeners(&mut self, at: &At<'_>, listeners: &[Listener], paths: &Paths) {
@@ -330,12 +366,16 @@ impl Build {
 #[derive(Default)]
 struct Hosts {
     specs: Vec<VirtualHostSpec>,
-    pieces: Vec<HostPiece>,
+    texts: Vec<Text>,
     domains: Domains,
 }
 
 fn has_elements(document: &Document<'_, '_>, array: Option<NodeId>) -> bool {
     array.is_some_and(|array| document.tree.elements(array).next().is_some())
+}
+
+fn file_name(document: &Document<'_, '_>) -> String {
+    document.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Reads each `.json` file of a folder, in the order of their names; empty ones are skipped.

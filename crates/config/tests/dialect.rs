@@ -438,7 +438,7 @@ servers:
             r#"/opt/mosn/conf/c.yaml:8:5: servers[0].listeners[0].adress: unknown key; did you mean "address"?"#
         ]
     );
-    let again = loaded.effective.to_file();
+    let again = loaded.effective.to_file(Format::Json);
     let again = json(&again).unwrap();
     assert_eq!(format!("{:?}", again.model.listeners), format!("{:?}", loaded.model.listeners));
 }

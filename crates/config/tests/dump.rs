@@ -104,10 +104,10 @@ fn the_dump_is_what_mosn_answers() {
 
 /// Loads what [`mosn_config::EffectiveConfig::to_file`] writes; the model must be the same.
 fn assert_round_trip(first: &Loaded) {
-    let file = first.effective.to_file();
+    let file = first.effective.to_file(Format::Json);
     let second = loaded(&file);
     assert_eq!(format!("{:#?}", first.model), format!("{:#?}", second.model));
-    assert_eq!(second.effective.to_file(), file);
+    assert_eq!(second.effective.to_file(Format::Json), file);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn private_keys_are_in_the_file_but_not_in_the_dump() {
         let dump = loaded.effective.dump(query).unwrap();
         assert!(!dump.contains("secret.pem") && dump.contains("***REDACTED***"), "{query}");
     }
-    assert_eq!(loaded.effective.to_file().matches("secret.pem").count(), 2);
+    assert_eq!(loaded.effective.to_file(Format::Json).matches("secret.pem").count(), 2);
 }
 
 #[test]

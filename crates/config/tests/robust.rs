@@ -43,11 +43,13 @@ fn load(text: &str) {
             match parse(text, format, Path::new("/opt/mosn/conf/c.json"), Options { strict }) {
                 Ok(loaded) => {
                     loaded.effective.dump("").unwrap();
-                    let file = loaded.effective.to_file();
-                    let again =
-                        parse(&file, Format::Json, Path::new("/opt/mosn/conf/c.json"), Options::default());
-                    let again = again.unwrap_or_else(|problems| panic!("{problems}\n{file}"));
-                    assert_eq!(format!("{:?}", again.model), format!("{:?}", loaded.model));
+                    for format in [Format::Json, Format::Yaml] {
+                        let file = loaded.effective.to_file(format);
+                        let again =
+                            parse(&file, format, Path::new("/opt/mosn/conf/c.json"), Options::default());
+                        let again = again.unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+                        assert_eq!(format!("{:?}", again.model), format!("{:?}", loaded.model));
+                    }
                 }
                 Err(problems) => {
                     assert!(problems.errors().next().is_some());

@@ -116,6 +116,10 @@ pub(crate) struct StartArgs {
     #[arg(short = 'l', long, env = "LOG_LEVEL", value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
 
+    /// Let the admin API change routes and clusters under /debug, as MOSN's debug builds do
+    #[arg(long)]
+    pub(crate) debug_api: bool,
+
     /// Seconds that a graceful stop waits for requests in flight
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) drain_time_s: u64,

@@ -1,6 +1,6 @@
 //! `mosn start`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use mosn_admin::Features;
 use mosn_config::{Loaded, model::LogLevel};
@@ -23,15 +23,14 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
         interrupt_drains: false,
         version: version().into(),
         features,
+        debug_api: args.debug_api,
     };
     serve(loaded, &options, || {})
 }
 
 /// Runs the process and turns its end into an exit code.
-pub(crate) fn serve(mut loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
-    let effective = std::mem::take(&mut loaded.effective);
-    let dump = Arc::new(move |query: &str| effective.dump(query));
-    match mosn_server::run(loaded, options, dump, ready) {
+pub(crate) fn serve(loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
+    match mosn_server::run(loaded, options, |_| ready()) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::DrainTimeout) => ExitCode::from(4),
         Err(error) => {
@@ -60,7 +59,7 @@ fn features(list: &str) -> Result<Features, String> {
         if !features.set(name.trim(), on) {
             return Err(format!("there is no feature gate {}", name.trim()));
         }
-        if on {
+        if on && name.trim() != "auto_config" {
             return Err(format!(
                 "feature gate {}: understood, but this build has no such feature yet",
                 name.trim()
@@ -92,7 +91,8 @@ mod tests {
     #[test]
     fn feature_gates_are_checked_by_name_and_value() {
         assert!(!features("auto_config=false,MultiTenantMode=0").unwrap().is_on("auto_config"));
-        assert!(features("auto_config=true").unwrap_err().contains("no such feature yet"));
+        assert!(features(" auto_config = t ").unwrap().is_on("auto_config"));
+        assert!(features("MultiTenantMode=true").unwrap_err().contains("no such feature yet"));
         assert_eq!(features("nosuch=true").unwrap_err(), "there is no feature gate nosuch");
         assert!(features("auto_config").is_err());
         assert!(features("auto_config=maybe").is_err());

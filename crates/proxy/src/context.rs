@@ -22,20 +22,40 @@ use crate::{Upstreams, engine::Request, relay::Relays, report};
 pub struct Routers(ArcSwap<HashMap<Name, Arc<Router>>>);
 
 impl Routers {
-    /// Publishes `router` under its name, in place of the one before it.
-    pub fn publish(&self, router: Router) {
+    /// The table of this name as it is now.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Router>> {
+        self.0.load().get(name).cloned()
+    }
+
+    /// Publishes `router` under its name; the one before it.
+    pub fn publish(&self, router: Router) -> Option<Arc<Router>> {
         let router = Arc::new(router);
-        self.0.rcu(|tables| {
-            let mut tables = HashMap::clone(tables);
-            tables.insert(router.name().into(), Arc::clone(&router));
-            tables
-        });
+        self.change(|tables| tables.insert(router.name().into(), Arc::clone(&router)))
+    }
+
+    /// Removes the table of this name; requests that ask for it find no route from now on.
+    pub fn remove(&self, name: &str) -> Option<Arc<Router>> {
+        self.change(|tables| tables.remove(name))
     }
 
     /// Publishes all of them at once, in place of all there were.
     pub fn publish_all(&self, routers: impl IntoIterator<Item = Router>) {
         let tables = routers.into_iter().map(|router| (router.name().into(), Arc::new(router))).collect();
         self.0.store(Arc::new(tables));
+    }
+
+    fn change(
+        &self,
+        change: impl Fn(&mut HashMap<Name, Arc<Router>>) -> Option<Arc<Router>>,
+    ) -> Option<Arc<Router>> {
+        let mut before = None;
+        self.0.rcu(|tables| {
+            let mut tables = HashMap::clone(tables);
+            before = change(&mut tables);
+            tables
+        });
+        before
     }
 }
 
@@ -168,6 +188,11 @@ impl<U: Upstreams> Proxy<U> {
 
     pub(crate) fn router(&self) -> Option<Rc<LocalRouter>> {
         self.settings.router.get()
+    }
+
+    /// Lets go of a route table that is no longer in force, though no request comes to notice.
+    pub fn refresh(&self) {
+        self.settings.router.get();
     }
 
     pub(crate) fn log(&self, cx: &LogContext<'_>) {

@@ -31,34 +31,29 @@ use crate::{
 };
 
 pub(crate) fn router(spec: &RouterSpec) -> Result<Router, Vec<BuildError>> {
-    let mut builder = Builder {
-        names: HashSet::default(),
-        regexes: HashMap::default(),
-        policies: Vec::new(),
-        place: Place { router: spec.name.clone(), ..Place::default() },
-        problems: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut builder = Builder::new(&spec.name);
     let mutations = Mutations::build(&spec.headers, &mut builder.problems);
     builder.settle();
     let mut domains = Domains::default();
     let virtual_hosts = spec.virtual_hosts.iter().enumerate();
     let virtual_hosts = virtual_hosts
         .map(|(index, virtual_host)| {
-            builder.place.virtual_host = Some((index, virtual_host.name.clone()));
-            builder.domains(&mut domains, index, spec);
-            builder.virtual_host(virtual_host)
+            let owner = |other: usize| spec.virtual_hosts[other].name.clone();
+            builder.domains(&mut domains, index, virtual_host, owner);
+            Arc::new(builder.virtual_host(index, virtual_host))
         })
         .collect();
     domains.finish();
-    if builder.errors.is_empty() {
-        Ok(Router { name: spec.name.clone(), virtual_hosts, domains, mutations })
-    } else {
-        Err(builder.errors)
-    }
+    builder.finish()?;
+    Ok(Router {
+        name: spec.name.clone(),
+        virtual_hosts,
+        domains: Arc::new(domains),
+        mutations: mutations.map(Arc::from),
+    })
 }
 
-struct Builder {
+pub(crate) struct Builder {
     /// Large tables repeat few texts.
     names: HashSet<Name, ahash::RandomState>,
     regexes: HashMap<Name, Regex, ahash::RandomState>,
@@ -70,6 +65,21 @@ struct Builder {
 }
 
 impl Builder {
+    pub(crate) fn new(router: &Name) -> Self {
+        Self {
+            names: HashSet::default(),
+            regexes: HashMap::default(),
+            policies: Vec::new(),
+            place: Place { router: router.clone(), ..Place::default() },
+            problems: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Vec<BuildError>> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors) }
+    }
+
     /// Turns the problems found so far into errors at this place.
     fn settle(&mut self) {
         let place = &self.place;
@@ -115,20 +125,29 @@ impl Builder {
         }
     }
 
-    fn domains(&mut self, domains: &mut Domains, index: usize, spec: &RouterSpec) {
-        for domain in &spec.virtual_hosts[index].domains {
+    /// Gives a virtual host its domains; `owner` names the others.
+    pub(crate) fn domains(
+        &mut self,
+        domains: &mut Domains,
+        index: usize,
+        spec: &VirtualHostSpec,
+        owner: impl Fn(usize) -> Name,
+    ) {
+        self.place.virtual_host = Some((index, spec.name.clone()));
+        for domain in &spec.domains {
             match domains.insert(domain, index as u32) {
                 Ok(()) => {}
                 Err(Refused::Invalid) => self.problems.push(Problem::BadDomain { domain: domain.clone() }),
-                Err(Refused::Taken(other)) => self.problems.push(Problem::DuplicateDomain {
-                    domain: domain.clone(),
-                    other: spec.virtual_hosts[other as usize].name.clone(),
-                }),
+                Err(Refused::Taken(other)) => self
+                    .problems
+                    .push(Problem::DuplicateDomain { domain: domain.clone(), other: owner(other as usize) }),
             }
         }
+        self.settle();
     }
 
-    fn virtual_host(&mut self, spec: &VirtualHostSpec) -> VirtualHost {
+    pub(crate) fn virtual_host(&mut self, index: usize, spec: &VirtualHostSpec) -> VirtualHost {
+        self.place.virtual_host = Some((index, spec.name.clone()));
         let mutations = Mutations::build(&spec.headers, &mut self.problems);
         self.settle();
         let mut routes = Vec::with_capacity(spec.routes.len());
@@ -140,6 +159,7 @@ impl Builder {
         self.place.route = None;
         VirtualHost {
             name: self.share(&spec.name),
+            domains: spec.domains.as_slice().into(),
             finder: Finder::of(&routes),
             routes: routes.into_boxed_slice(),
             mutations,

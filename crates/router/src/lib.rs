@@ -16,6 +16,7 @@ mod error;
 mod facts;
 mod fold;
 mod hash;
+mod hosts;
 mod index;
 mod mutation;
 mod path;
@@ -28,6 +29,7 @@ mod router;
 mod sieve;
 mod subject;
 mod timeouts;
+mod update;
 mod variables;
 
 pub use action::{Action, ClusterPick, DirectResponse, Forward, ForwardPolicy, Metadata};

@@ -15,6 +15,8 @@ use crate::{
 pub struct VirtualHost {
     /// For logs only; not necessarily unique.
     pub name: Name,
+    /// As given.
+    pub(crate) domains: Box<[Name]>,
     pub(crate) routes: Box<[Route]>,
     pub(crate) finder: Finder,
     pub(crate) mutations: Option<Box<Mutations>>,

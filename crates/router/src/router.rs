@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use mosn_config::model::{Name, RouterSpec};
 use mosn_core::{Headers, RequestHead};
 
 use crate::{
     BuildError, Route, Subject, Variables, VirtualHost, build,
     domains::Domains,
+    hosts::Hosts,
     mutation::Mutations,
     path::{self, Buffer},
 };
@@ -12,9 +15,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Router {
     pub(crate) name: Name,
-    pub(crate) virtual_hosts: Box<[VirtualHost]>,
-    pub(crate) domains: Domains,
-    pub(crate) mutations: Option<Box<Mutations>>,
+    pub(crate) virtual_hosts: Hosts,
+    pub(crate) domains: Arc<Domains>,
+    pub(crate) mutations: Option<Arc<Mutations>>,
 }
 
 /// The route that takes a request.
@@ -45,9 +48,8 @@ impl Router {
     }
 
     /// Its virtual hosts, in configuration order.
-    #[must_use]
-    pub fn virtual_hosts(&self) -> &[VirtualHost] {
-        &self.virtual_hosts
+    pub fn virtual_hosts(&self) -> impl ExactSizeIterator<Item = &VirtualHost> {
+        self.virtual_hosts.iter().map(|host| &**host)
     }
 
     /// The route for a request; `None` is answered 404.
@@ -96,9 +98,10 @@ impl RouteMatch<'_> {
     }
 
     fn levels(&self) -> impl Iterator<Item = &Mutations> {
-        [&self.route.mutations, &self.virtual_host.mutations, &self.router.mutations]
+        let router = self.router.mutations.as_deref();
+        [self.route.mutations.as_deref(), self.virtual_host.mutations.as_deref(), router]
             .into_iter()
-            .filter_map(|mutations| mutations.as_deref())
+            .flatten()
     }
 }
 

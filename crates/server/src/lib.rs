@@ -5,10 +5,13 @@
 //! from its acceptance to its end.
 
 mod accept;
+mod aftermath;
 mod chain;
 mod control;
 mod process;
 mod signals;
+mod updates;
 mod worker;
 
 pub use process::{Exit, ProcessOptions, StartError, run};
+pub use updates::{UpdateError, Updates};

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use mosn_admin::{AdminContext, AdminHandle, AdminServer, Dump, Features};
+use mosn_admin::{AdminContext, AdminHandle, AdminServer, DebugApi, Features};
 use mosn_config::{
-    Loaded,
-    model::{ListenerAddress, ListenerSpec, NetworkFilterSpec, RouterSource, ServerSpec},
+    Loaded, WriteBack,
+    model::{Config, ListenerAddress, ListenerSpec, NetworkFilterSpec, RouterSource, ServerSpec},
 };
 use mosn_net::{BoundListener, ListenOn, SocketError, bind};
 use mosn_proxy::Routers;
@@ -26,6 +26,7 @@ use crate::{
     accept::{Accepted, accept, least_loaded},
     control::Control,
     signals::{Asked, Signals},
+    updates::Updates,
     worker::{self, Command, Shared, SharedListener, Worker},
 };
 
@@ -41,6 +42,8 @@ pub struct ProcessOptions {
     pub version: Arc<str>,
     /// The feature gates.
     pub features: Features,
+    /// Whether the admin API also takes changes, as MOSN's debug builds do.
+    pub debug_api: bool,
 }
 
 /// How a process ended that had started.
@@ -110,24 +113,24 @@ impl StartError {
     }
 }
 
-fn lines<E: ToString>(errors: &[E]) -> String {
+pub(crate) fn lines<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs the process from its configuration to its end; `ready` is called once traffic flows.
+/// Runs the process from its configuration to its end; `ready` is called once traffic flows, with what
+/// changes it from then on.
 ///
 /// # Errors
 /// When it cannot start; nothing is left running then.
 pub fn run(
     loaded: Loaded,
     options: &ProcessOptions,
-    dump: Dump,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(&Updates),
 ) -> Result<Exit, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let process = Process::start(loaded, options, dump)?;
-        ready();
+        let process = Process::start(loaded, options)?;
+        ready(&process.updates);
         Ok(process.until_stopped().await)
     })
 }
@@ -141,14 +144,15 @@ struct Process {
     acceptors: JoinSet<()>,
     signals: Signals,
     admin: AdminHandle,
+    updates: Updates,
     pid_file: PathBuf,
 }
 
 impl Process {
-    fn start(loaded: Loaded, options: &ProcessOptions, dump: Dump) -> Result<Self, StartError> {
+    fn start(loaded: Loaded, options: &ProcessOptions) -> Result<Self, StartError> {
         let state = Arc::new(AtomicU8::new(0));
         ProcessState::Initing.store(&state);
-        let Loaded { model, paths, warnings, .. } = loaded;
+        let Loaded { mut model, paths, warnings, effective } = loaded;
         for folder in [&paths.logs, &paths.config_dir] {
             create_dir(folder)?;
         }
@@ -157,16 +161,7 @@ impl Process {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        let shared = Shared {
-            clusters: Clusters::new(),
-            routers: Arc::new(Routers::default()),
-            registry: Registry::new(&model.server.metrics_filter),
-        };
-        for cluster in &model.clusters {
-            shared.registry.declare_cluster(&cluster.name);
-        }
-        shared.clusters.set_all(model.clusters).map_err(StartError::Clusters)?;
-        shared.routers.publish_all(build_routers(&model.routers)?);
+        let shared = build_shared(&mut model)?;
         check_inline_routers(&model.listeners)?;
         ProcessState::PreStart.store(&state);
         let signals = Signals::new()?;
@@ -179,33 +174,28 @@ impl Process {
             shared.registry.declare_listener(&spec.name);
             listen(spec, &mut count, &logs, &workers, &mut acceptors)?;
         }
-        // Not before: a process that cannot listen must not hide the one that does.
-        let pid_file = write_pid(&model.server)?;
         ProcessState::AfterStart.store(&state);
+        let write_back = options.features.is_on("auto_config").then(|| WriteBack::new(paths.config_file));
+        let updates = Updates::new(&shared, effective, write_back);
+        let dump = updates.clone();
         let context = AdminContext {
             registry: shared.registry.clone(),
             logs: logs.clone(),
             version: Arc::clone(&options.version),
             state: Arc::clone(&state),
             features: options.features.clone(),
-            dump,
+            dump: Arc::new(move |query| dump.dump(query)),
+            debug: options.debug_api.then(|| Arc::new(updates.clone()) as Arc<dyn DebugApi>),
         };
         let admin = AdminServer::bind(model.server.admin, &model.server.prometheus, context)
             .and_then(AdminServer::run)
             .map_err(StartError::Admin)?;
+        // Not before: a process that cannot listen must not hide the one that does.
+        let pid_file = write_pid(&model.server)?;
         ProcessState::Running.store(&state);
         tracing::info!("running with {} workers", workers.len());
-        Ok(Self {
-            options: options.clone(),
-            state,
-            logs,
-            control,
-            workers,
-            acceptors,
-            signals,
-            admin,
-            pid_file,
-        })
+        let options = options.clone();
+        Ok(Self { options, state, logs, control, workers, acceptors, signals, admin, updates, pid_file })
     }
 
     async fn until_stopped(mut self) -> Exit {
@@ -221,6 +211,7 @@ impl Process {
         // Gone already, or never written: nothing to remove then.
         let _ = std::fs::remove_file(&self.pid_file);
         self.admin.shutdown();
+        self.updates.finish();
         ProcessState::Stopped.store(&self.state);
         tracing::info!("stopped");
         self.acceptors.shutdown().await;
@@ -281,6 +272,21 @@ fn write_pid(server: &ServerSpec) -> Result<PathBuf, StartError> {
     std::fs::write(path, format!("{}\n", std::process::id()))
         .map_err(|source| StartError::File { path: path.clone(), source })?;
     Ok(path.clone())
+}
+
+/// The clusters and route tables of a configuration, which are taken out of it.
+pub(crate) fn build_shared(model: &mut Config) -> Result<Shared, StartError> {
+    let shared = Shared {
+        clusters: Clusters::new(),
+        routers: Arc::new(Routers::default()),
+        registry: Registry::new(&model.server.metrics_filter),
+    };
+    for cluster in &model.clusters {
+        shared.registry.declare_cluster(&cluster.name);
+    }
+    shared.clusters.set_all(std::mem::take(&mut model.clusters)).map_err(StartError::Clusters)?;
+    shared.routers.publish_all(build_routers(&std::mem::take(&mut model.routers))?);
+    Ok(shared)
 }
 
 fn build_routers(specs: &[mosn_config::model::RouterSpec]) -> Result<Vec<Router>, StartError> {

@@ -131,6 +131,7 @@ async fn tick(local: Rc<Local>) {
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(SWEEP_TICKS) {
             local.pools.sweep();
+            local.refresh_routers();
         }
     }
 }
@@ -213,6 +214,12 @@ impl Local {
             }
         }
         self.flush_logs();
+    }
+
+    fn refresh_routers(&self) {
+        for listener in &*self.listeners.borrow() {
+            listener.chains.iter().chain(&listener.default).for_each(|chain| chain.proxy.refresh());
+        }
     }
 
     fn flush_logs(&self) {

@@ -1,5 +1,6 @@
 //! The endpoints (observability reference 1.2).
 
+mod debug;
 mod dump;
 mod istio;
 mod logs;
@@ -65,8 +66,10 @@ pub(crate) fn router(
     let mut all = vec![default_sink];
     all.extend(sinks);
     let api = Arc::new(Api { context, sinks: all });
-    let routes = routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
+    let debug = if api.context.debug.is_some() { debug::routes() } else { Vec::new() };
+    let routes = routes().into_iter().chain(debug);
     routes
+        .fold(Router::new(), |router, (path, route)| router.route(path, route))
         .fallback(fallback)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard))
@@ -79,7 +82,8 @@ async fn fallback(State(api): SharedApi, uri: Uri) -> Response {
         return prometheus::scrape(&api.context.registry, sink);
     }
     let mut text = String::from("supported APIs:\n");
-    for (path, _) in routes() {
+    let debug = if api.context.debug.is_some() { debug::routes() } else { Vec::new() };
+    for (path, _) in routes().into_iter().chain(debug) {
         text.push_str(path);
         text.push('\n');
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 /// Many pieces of text, compressed a block at a time, to be read again one by one.
 ///
 /// A configuration of 20 MB repeats itself so much that little over a tenth of it stays in memory.
@@ -11,14 +13,45 @@ pub(super) struct Archive {
 }
 
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     compressed: Box<[u8]>,
     length: usize,
 }
 
+impl Block {
+    fn text(&self) -> String {
+        // What was compressed here from text is text again.
+        let bytes = lz4_flex::block::decompress(&self.compressed, self.length).ok();
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// A text that is kept: one of many in an [`Archive`], or, if it came later, on its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Text {
+    Archived(Piece),
+    Own(Arc<Block>),
+}
+
+impl Text {
+    pub(crate) fn new(text: &str) -> Self {
+        let compressed = lz4_flex::block::compress(text.as_bytes()).into();
+        Self::Own(Arc::new(Block { compressed, length: text.len() }))
+    }
+
+    /// Whether it is the very text that was kept as the other.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Archived(a), Self::Archived(b)) => a == b,
+            (Self::Own(a), Self::Own(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// A piece of text in an [`Archive`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
     block: u32,
     start: u32,
     length: u32,
@@ -29,7 +62,7 @@ const BLOCK: usize = 128 * 1024;
 
 impl Archive {
     /// Keeps the text that `write` appends.
-    pub(super) fn add(&mut self, write: impl FnOnce(&mut String)) -> Piece {
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut String)) -> Text {
         let start = self.open.len();
         write(&mut self.open);
         let length = self.open.len() - start;
@@ -37,7 +70,7 @@ impl Archive {
         if self.open.len() >= BLOCK {
             self.close();
         }
-        piece
+        Text::Archived(piece)
     }
 
     /// Compresses what is left; to be called after the last [`Archive::add`].
@@ -61,27 +94,31 @@ impl Archive {
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { archive: self, block: None, text: String::new() }
+        Reader { archive: self, block: None, text: String::new(), own: String::new() }
     }
 }
 
-/// Reads pieces, best in the order in which they were added.
+/// Reads texts, best in the order in which they were added.
 pub(super) struct Reader<'a> {
     archive: &'a Archive,
     block: Option<u32>,
     text: String,
+    own: String,
 }
 
 impl Reader<'_> {
-    pub(super) fn get(&mut self, piece: Piece) -> &str {
+    pub(super) fn get(&mut self, text: &Text) -> &str {
+        let piece = match text {
+            Text::Archived(piece) => piece,
+            Text::Own(block) => {
+                self.own = block.text();
+                return &self.own;
+            }
+        };
         if self.block != Some(piece.block) {
             self.block = Some(piece.block);
             self.text = match self.archive.blocks.get(piece.block as usize) {
-                // What was compressed here from text is text again.
-                Some(block) => lz4_flex::block::decompress(&block.compressed, block.length)
-                    .ok()
-                    .and_then(|bytes| String::from_utf8(bytes).ok())
-                    .unwrap_or_default(),
+                Some(block) => block.text(),
                 None => self.archive.open.clone(),
             };
         }
@@ -103,8 +140,11 @@ mod tests {
         let kept: usize = archive.blocks.iter().map(|block| block.compressed.len()).sum();
         assert!(kept < 200_000, "{kept}");
         let mut reader = archive.reader();
-        for (n, &piece) in pieces.iter().enumerate().rev() {
+        let own = Text::new("a text of its own");
+        for (n, piece) in pieces.iter().enumerate().rev() {
             assert_eq!(reader.get(piece), format!("{n}:{}", "x".repeat(n)));
+            assert_eq!(reader.get(&own), "a text of its own");
         }
+        assert!(own.is(&own.clone()) && !own.is(&pieces[0]) && !own.is(&Text::new("a text of its own")));
     }
 }

@@ -1,5 +1,7 @@
-use super::archive::Piece;
-use super::{EffectiveConfig, RouterPieces};
+use std::sync::Arc;
+
+use super::archive::{Archive, Text};
+use super::{EffectiveConfig, Folder, RouterTexts, skeleton};
 use crate::model::{ListenerSpec, Name};
 use crate::mosn::{
     Cluster, ClusterManager, FilterChain, Listener, MosnConfig, RouterConfiguration, VirtualHost,
@@ -10,6 +12,7 @@ use crate::tree::{NodeId, Tree};
 #[derive(Default)]
 pub(crate) struct Builder {
     config: EffectiveConfig,
+    archive: Archive,
 }
 
 /// Where an object comes from.
@@ -32,7 +35,8 @@ impl<T: serde::Serialize> Source<'_, '_, T> {
 
 impl Builder {
     /// The file without what is kept object by object.
-    pub(crate) fn base(&mut self, mut file: MosnConfig) {
+    pub(crate) fn base(&mut self, tree: &Tree<'_>, mut file: MosnConfig) {
+        self.config.file = skeleton::of(tree, file.cluster_manager.clusters_configs.is_empty());
         for server in &mut file.servers {
             server.listeners = Vec::new();
             server.routers = Vec::new();
@@ -49,9 +53,15 @@ impl Builder {
         self.config.base = serde_json::to_string(&file).unwrap_or_default();
     }
 
-    pub(crate) fn cluster(&mut self, name: &Name, source: &Source<'_, '_, Cluster>) {
-        let piece = self.config.archive.add(|out| source.write(out));
-        self.config.clusters.push((name.clone(), piece));
+    /// A cluster, as it stands in the file or in a folder.
+    pub(crate) fn cluster(&mut self, name: &Name, source: &Source<'_, '_, Cluster>) -> Text {
+        let text = self.archive.add(|out| source.write(out));
+        self.config.clusters.insert(name.clone(), text.clone());
+        text
+    }
+
+    pub(crate) fn clusters_folder(&mut self, folder: Folder) {
+        self.config.clusters_folder = Some(Arc::new(folder));
     }
 
     /// A listener with what was worked out of it: its name and its resolved address.
@@ -68,46 +78,62 @@ impl Builder {
         for chain in &mut listener.filter_chains {
             chain.fill_in();
         }
-        let piece = self.config.archive.add(|out| Source::Typed(&listener).write(out));
-        replace_or_push(&mut self.config.listeners, &spec.name, piece);
+        let text = self.archive.add(|out| Source::Typed(&listener).write(out));
+        replace_or_push(&mut self.config.listeners, &spec.name, text);
     }
 
     /// A virtual host, for [`Builder::router`].
-    pub(crate) fn virtual_host(&mut self, source: &Source<'_, '_, VirtualHost>) -> HostPiece {
-        HostPiece(self.config.archive.add(|out| source.write(out)))
+    pub(crate) fn virtual_host(&mut self, source: &Source<'_, '_, VirtualHost>) -> Text {
+        self.archive.add(|out| source.write(out))
     }
 
-    pub(crate) fn router(&mut self, name: &Name, table: &RouterConfiguration, hosts: Vec<HostPiece>) {
-        let table = RouterConfiguration {
-            virtual_hosts: Vec::new(),
+    /// A route table: `source` is it with or without its virtual hosts, `hosts` are those.
+    pub(crate) fn router(
+        &mut self,
+        name: &Name,
+        source: &Source<'_, '_, RouterConfiguration>,
+        hosts: Vec<Text>,
+        folder: Option<Folder>,
+        of_listener: bool,
+    ) {
+        let table = self.archive.add(|out| match source {
             // The folder's virtual hosts are shown in place.
-            router_configs: String::new(),
-            ..table.clone()
-        };
-        let router = RouterPieces {
-            name: name.clone(),
-            table: self.config.archive.add(|out| Source::Typed(&table).write(out)),
-            virtual_hosts: hosts.into_iter().map(|HostPiece(piece)| piece).collect(),
-        };
-        match self.config.routers.iter_mut().find(|earlier| earlier.name == *name) {
-            Some(earlier) => *earlier = router,
+            Source::Node(tree, node) => {
+                tree.write_without(*node, &["virtual_hosts", "router_configs"], out);
+            }
+            Source::Typed(table) => {
+                let table = RouterConfiguration {
+                    virtual_hosts: Vec::new(),
+                    router_configs: String::new(),
+                    ..(*table).clone()
+                };
+                Source::Typed(&table).write(out);
+            }
+        });
+        let folder = folder.map(Arc::new);
+        let mut router =
+            RouterTexts { name: name.clone(), table, hosts, folder, of_listener, written: !of_listener };
+        match self.config.router_mut(name) {
+            Some(earlier) => {
+                router.of_listener |= earlier.of_listener;
+                *earlier = router;
+            }
             None => self.config.routers.push(router),
         }
     }
 
     pub(crate) fn finish(mut self) -> EffectiveConfig {
-        self.config.archive.finish();
+        self.archive.finish();
+        self.config.archive = Arc::new(self.archive);
+        self.config.clusters.shrink_to_fit();
         self.config
     }
 }
 
-/// A virtual host that was kept.
-pub(crate) struct HostPiece(Piece);
-
-fn replace_or_push(list: &mut Vec<(Name, Piece)>, name: &Name, piece: Piece) {
+fn replace_or_push(list: &mut Vec<(Name, Text)>, name: &Name, text: Text) {
     match list.iter_mut().find(|(known, _)| known == name) {
-        Some((_, earlier)) => *earlier = piece,
-        None => list.push((name.clone(), piece)),
+        Some((_, earlier)) => *earlier = text,
+        None => list.push((name.clone(), text)),
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod archive;
 mod build;
+mod change;
+mod file;
 mod query;
+mod skeleton;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::document::{Document, Findings};
@@ -14,9 +19,12 @@ use crate::model::Name;
 use crate::mosn::{Cluster, Listener, MosnConfig, RouterConfiguration, TlsContext, VirtualHost};
 use crate::tree::{Tree, parse_json};
 
-use archive::{Archive, Piece, Reader};
+use archive::{Archive, Reader};
 
-pub(crate) use build::{Builder, HostPiece, Source};
+pub(crate) use archive::Text;
+pub(crate) use build::{Builder, Source};
+pub use change::{HostEdit, NewCluster, NewRouter, NewVirtualHost, RouteEdit};
+pub(crate) use file::FolderState;
 pub use query::DumpError;
 
 /// The configuration in effect, in MOSN's own shape.
@@ -24,31 +32,44 @@ pub use query::DumpError;
 /// Kept as compressed text, about a tenth of the file; the typed structs are made again one by one when it
 /// is dumped. What the file leaves out is filled in as MOSN fills it in: names, resolved addresses, weights
 /// and the like.
-#[derive(Debug, Default)]
+///
+/// A copy shares the texts with its original.
+#[derive(Clone, Debug, Default)]
 pub struct EffectiveConfig {
-    archive: Archive,
-    /// The file without listeners, routers, clusters and extensions.
+    archive: Arc<Archive>,
+    /// The file without listeners, routers, clusters and extensions, as MOSN writes it.
     base: String,
+    /// The file as it was written, without routers and clusters (see [`skeleton`]).
+    file: String,
     /// A JSON array; empty if there are none.
     extends: String,
-    listeners: Vec<(Name, Piece)>,
-    clusters: Vec<(Name, Piece)>,
-    routers: Vec<RouterPieces>,
+    listeners: Vec<(Name, Text)>,
+    clusters: IndexMap<Name, Text, ahash::RandomState>,
+    clusters_folder: Option<Arc<Folder>>,
+    routers: Vec<RouterTexts>,
 }
 
-#[derive(Debug)]
-struct RouterPieces {
+#[derive(Clone, Debug)]
+struct RouterTexts {
     name: Name,
     /// The table without its virtual hosts.
-    table: Piece,
-    virtual_hosts: Vec<Piece>,
+    table: Text,
+    hosts: Vec<Text>,
+    /// Where its virtual hosts are kept, if not in the file.
+    folder: Option<Arc<Folder>>,
+    /// A listener has it in its `connection_manager` filter.
+    of_listener: bool,
+    /// It is written with the other tables: it was there, or it has changed since a listener gave it.
+    written: bool,
 }
 
-/// Whether private keys are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keys {
-    Shown,
-    Redacted,
+/// A folder with one object in each file, as it was when it was read.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    /// As the file says.
+    pub(crate) path: String,
+    /// The texts of its files, by their names.
+    pub(crate) files: Vec<(String, Text)>,
 }
 
 const REDACTED: &str = "***REDACTED***";
@@ -63,50 +84,42 @@ impl EffectiveConfig {
     /// # Errors
     /// The query has a parameter that is none of these, or several.
     pub fn dump(&self, query: &str) -> Result<String, DumpError> {
-        let mut dump =
-            Dump { config: self, reader: self.archive.reader(), keys: Keys::Redacted, out: String::new() };
+        let mut dump = Dump { config: self, reader: self.archive.reader(), out: String::new() };
         match query::parse(query)? {
             query::What::All => dump.all(),
             query::What::Base => dump.base(),
             query::What::Routers => dump.routers_by_name(),
             query::What::Clusters => dump.by_name(&self.clusters, Dump::cluster),
-            query::What::Listeners => dump.by_name(&self.listeners, Dump::listener),
-            query::What::Router(name) => match self.routers.iter().find(|router| *router.name == *name) {
+            query::What::Listeners => dump.listeners_by_name(),
+            query::What::Router(name) => match self.router(&name) {
                 Some(router) => dump.router(router),
                 None => dump.push(&RouterConfiguration::default()),
             },
-            query::What::Cluster(name) => match find(&self.clusters, &name) {
-                Some(piece) => dump.cluster(piece),
+            query::What::Cluster(name) => match self.clusters.get(&*name) {
+                Some(text) => dump.cluster(text),
                 None => dump.push(&Cluster::default()),
             },
-            query::What::Listener(name) => match find(&self.listeners, &name) {
-                Some(piece) => dump.listener(piece),
+            query::What::Listener(name) => match self.listeners.iter().find(|(known, _)| **known == *name) {
+                Some((_, text)) => dump.listener(text),
                 None => dump.out.push_str("{}"),
             },
         }
         Ok(dump.out)
     }
 
-    /// A configuration file that is equivalent to the one that was loaded: JSON, with everything from the
-    /// folders it refers to in place, and with private keys.
-    #[must_use]
-    pub fn to_file(&self) -> String {
-        let mut dump =
-            Dump { config: self, reader: self.archive.reader(), keys: Keys::Shown, out: String::new() };
-        dump.file();
-        dump.out
+    fn router(&self, name: &str) -> Option<&RouterTexts> {
+        self.routers.iter().find(|router| *router.name == *name)
     }
-}
 
-fn find(list: &[(Name, Piece)], name: &str) -> Option<Piece> {
-    list.iter().find(|(known, _)| **known == *name).map(|&(_, piece)| piece)
+    fn router_mut(&mut self, name: &str) -> Option<&mut RouterTexts> {
+        self.routers.iter_mut().find(|router| *router.name == *name)
+    }
 }
 
 /// One answer while it is being written.
 struct Dump<'c> {
     config: &'c EffectiveConfig,
     reader: Reader<'c>,
-    keys: Keys,
     out: String,
 }
 
@@ -116,7 +129,7 @@ impl Dump<'_> {
         self.base();
         if !self.config.listeners.is_empty() {
             self.out.push_str(",\"listener\":");
-            self.by_name(&self.config.listeners, Self::listener);
+            self.listeners_by_name();
         }
         if !self.config.clusters.is_empty() {
             self.out.push_str(",\"cluster\":");
@@ -140,60 +153,28 @@ impl Dump<'_> {
 
     fn decoded_base(&self) -> MosnConfig {
         let mut base: MosnConfig = decode(&self.config.base).unwrap_or_default();
-        self.redact(&mut base.cluster_manager.tls_context);
+        redact(&mut base.cluster_manager.tls_context);
         base
     }
 
-    fn file(&mut self) {
-        let mut base = self.decoded_base();
-        let server = base.servers.pop().unwrap_or_default();
-        self.out.push_str("{\"servers\":[");
-        self.push(&server);
-        self.reopen();
-        self.list("listeners", &self.config.listeners, Self::listener);
-        self.out.push_str(",\"routers\":[");
-        for (index, router) in self.config.routers.iter().enumerate() {
-            self.comma(index);
-            self.router(router);
-        }
-        self.out.push_str("]}],\"cluster_manager\":");
-        self.push(&base.cluster_manager);
-        self.reopen();
-        self.list("clusters", &self.config.clusters, Self::cluster);
-        self.out.push('}');
-        if !self.config.extends.is_empty() {
-            self.out.push_str(",\"extends\":");
-            self.out.push_str(&self.config.extends);
-        }
-        let rest = serde_json::to_value(&base).unwrap_or_default();
-        for (key, value) in rest.as_object().into_iter().flatten() {
-            if key != "servers" && key != "cluster_manager" {
-                let _ = write!(self.out, ",{key:?}:{value}");
-            }
-        }
-        self.out.push('}');
-    }
-
-    /// Appends a list to the object that was just written.
-    fn list(&mut self, key: &str, items: &[(Name, Piece)], write: fn(&mut Self, Piece)) {
-        let comma = if self.out.ends_with('{') { "" } else { "," };
-        let _ = write!(self.out, "{comma}\"{key}\":[");
-        for (index, &(_, piece)) in items.iter().enumerate() {
-            self.comma(index);
-            write(self, piece);
-        }
-        self.out.push(']');
-    }
-
-    fn by_name(&mut self, items: &[(Name, Piece)], write: fn(&mut Self, Piece)) {
+    fn by_name<'a>(
+        &mut self,
+        items: impl IntoIterator<Item = (&'a Name, &'a Text)>,
+        write: fn(&mut Self, &Text),
+    ) {
         self.out.push('{');
-        for (index, (name, piece)) in items.iter().enumerate() {
+        for (index, (name, text)) in items.into_iter().enumerate() {
             self.comma(index);
             self.push(&**name);
             self.out.push(':');
-            write(self, *piece);
+            write(self, text);
         }
         self.out.push('}');
+    }
+
+    fn listeners_by_name(&mut self) {
+        let config = self.config;
+        self.by_name(config.listeners.iter().map(|(name, text)| (name, text)), Self::listener);
     }
 
     fn routers_by_name(&mut self) {
@@ -207,45 +188,39 @@ impl Dump<'_> {
         self.out.push('}');
     }
 
-    fn router(&mut self, router: &RouterPieces) {
-        let table = decode::<RouterConfiguration>(self.reader.get(router.table));
+    fn router(&mut self, router: &RouterTexts) {
+        let table = decode::<RouterConfiguration>(self.reader.get(&router.table));
         self.push(&table);
-        if router.virtual_hosts.is_empty() {
+        if router.hosts.is_empty() {
             return;
         }
         self.reopen();
         let comma = if self.out.ends_with('{') { "" } else { "," };
         let _ = write!(self.out, "{comma}\"virtual_hosts\":[");
-        for (index, &piece) in router.virtual_hosts.iter().enumerate() {
+        for (index, text) in router.hosts.iter().enumerate() {
             self.comma(index);
-            let host = decode::<VirtualHost>(self.reader.get(piece));
+            let host = decode::<VirtualHost>(self.reader.get(text));
             self.push(&host);
         }
         self.out.push_str("]}");
     }
 
-    fn cluster(&mut self, piece: Piece) {
-        if let Some(mut cluster) = decode::<Cluster>(self.reader.get(piece)) {
+    fn cluster(&mut self, text: &Text) {
+        if let Some(mut cluster) = decode::<Cluster>(self.reader.get(text)) {
             cluster.fill_in();
-            self.redact(&mut cluster.tls_context);
+            redact(&mut cluster.tls_context);
             self.push(&cluster);
         }
     }
 
-    fn listener(&mut self, piece: Piece) {
-        if let Some(mut listener) = decode::<Listener>(self.reader.get(piece)) {
+    fn listener(&mut self, text: &Text) {
+        if let Some(mut listener) = decode::<Listener>(self.reader.get(text)) {
             for chain in &mut listener.filter_chains {
                 for tls in chain.tls_context_set.iter_mut().chain(&mut chain.tls_context) {
-                    self.redact(tls);
+                    redact(tls);
                 }
             }
             self.push(&listener);
-        }
-    }
-
-    fn redact(&self, tls: &mut TlsContext) {
-        if self.keys == Keys::Redacted && !tls.private_key.is_empty() {
-            tls.private_key = REDACTED.to_owned();
         }
     }
 
@@ -265,6 +240,12 @@ impl Dump<'_> {
         if self.out.ends_with('}') {
             self.out.pop();
         }
+    }
+}
+
+fn redact(tls: &mut TlsContext) {
+    if !tls.private_key.is_empty() {
+        tls.private_key = REDACTED.to_owned();
     }
 }
 

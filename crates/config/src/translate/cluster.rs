@@ -123,7 +123,7 @@ fn keepalive(at: &At<'_>, given: &KeepAlive) -> KeepaliveSpec {
     spec
 }
 
-fn host(at: &At<'_>, host: &Host, names: &mut Names) -> HostSpec {
+pub(crate) fn host(at: &At<'_>, host: &Host, names: &mut Names) -> HostSpec {
     if let Err(reason) = check_address(&host.address) {
         at.key("address").error(reason);
     }

@@ -15,9 +15,10 @@ mod router;
 mod server;
 
 pub(crate) use balancing::ewma_alpha;
-pub(crate) use cluster::{Shared, cluster};
+pub(crate) use cluster::{Shared, cluster, host};
 pub(crate) use features::whole_file;
 pub(crate) use listener::{ListenerContext, inline_tables, listeners};
 pub(crate) use names::Names;
+pub(crate) use route::route;
 pub(crate) use router::{Domains, table, virtual_host};
 pub(crate) use server::server;

@@ -9,9 +9,16 @@ pub(crate) struct Names {
     names: HashSet<Name, ahash::RandomState>,
     clusters: HashSet<Name, ahash::RandomState>,
     good_patterns: HashSet<Name, ahash::RandomState>,
+    /// Clusters come and go: that one is not there says nothing.
+    live: bool,
 }
 
 impl Names {
+    /// Those of an object that is checked on its own.
+    pub(crate) fn live() -> Self {
+        Self { live: true, ..Self::default() }
+    }
+
     /// The one copy of `text`.
     pub(crate) fn share(&mut self, text: &str) -> Name {
         if let Some(name) = self.names.get(text) {
@@ -28,7 +35,7 @@ impl Names {
     }
 
     pub(crate) fn is_cluster(&self, name: &str) -> bool {
-        self.clusters.contains(name)
+        self.live || self.clusters.contains(name)
     }
 
     /// The cluster names, for a suggestion.

@@ -17,7 +17,7 @@ use crate::mosn::{DirectResponse, HashPolicy, Redirect, RouteAction, Router};
 use crate::problem::Severity;
 use crate::value::Metadata;
 
-pub(super) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpec {
+pub(crate) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpec {
     let matches = route_match(&at.key("match"), &router.matches, names);
     let leaves_request = !matches.variables.is_empty() || !matches.expressions.is_empty();
     let mut action = match (&router.direct_response, &router.redirect) {

@@ -4,6 +4,7 @@
 //! borrowed from it. A YAML document is first rewritten as JSON text, node for node, with a table of
 //! where each node stood in the original.
 
+mod emit;
 mod json;
 mod place;
 mod write;
@@ -11,6 +12,7 @@ mod yaml;
 
 use std::borrow::Cow;
 
+pub(crate) use emit::{Emitter, Layout};
 pub(crate) use json::parse as parse_json;
 pub(crate) use place::Place;
 pub(crate) use yaml::to_json as yaml_to_json;
@@ -135,6 +137,12 @@ impl<'a> Tree<'a> {
     pub(crate) fn string(&self, id: NodeId) -> Cow<'a, str> {
         let raw = self.raw(id);
         if self.kind(id) == Kind::Escaped { Cow::Owned(json::unescape(raw)) } else { Cow::Borrowed(raw) }
+    }
+
+    /// The value of an object's key: the last of the entries that the decoder would take.
+    pub(crate) fn find(&self, object: NodeId, key: &str) -> Option<NodeId> {
+        let entries = self.entries(object).filter(|&(name, _)| same_key(&self.string(name), key));
+        entries.last().map(|(_, value)| value)
     }
 
     /// The elements of an array.

@@ -40,6 +40,7 @@ pub(crate) fn run() -> ExitCode {
                 interrupt_drains: true,
                 version: version().into(),
                 features: Features::default(),
+                debug_api: false,
             };
             start::serve(loaded, &options, || print_table(&ports))
         }

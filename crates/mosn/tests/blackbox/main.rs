@@ -12,6 +12,7 @@ mod forward;
 mod health;
 mod lifecycle;
 mod limits;
+mod live;
 mod observability;
 mod pools;
 mod protocol;
