@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod dns;
 mod echo;
 mod http2;
 mod message;
@@ -20,6 +21,7 @@ mod wire;
 
 pub use client::{Broken, Client};
 pub use config::{Config, Listener, admin, direct, route, to};
+pub use dns::NameServer;
 pub use echo::{echo_http1, echo_http2, pattern};
 pub use http2::{Http2Client, Http2Exchange, Http2Origin, Http2Reply, block_on, spawn};
 pub use message::{Fields, Reply, Request, Seen, SeenLog};

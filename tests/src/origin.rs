@@ -45,6 +45,19 @@ impl Origin {
         Self::serving(address, accepted, serve)
     }
 
+    /// The same at this address; `None` if it is taken.
+    #[must_use]
+    pub fn at(
+        address: &str,
+        serve: impl Fn(&mut Exchange<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Option<Self> {
+        let listener = TcpListener::bind(address).ok()?;
+        let address = listener.local_addr().ok()?.to_string();
+        let accepted =
+            std::iter::from_fn(move || listener.accept().ok().map(|(stream, _)| Wire::tcp(stream)));
+        Some(Self::serving(address, accepted, serve))
+    }
+
     /// The same on a unix socket.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! Sans-I/O codecs and protocol detection.
 
 pub mod detect;
+pub mod dns;
 pub mod hessian;
 pub mod http1;
 pub mod rpc;

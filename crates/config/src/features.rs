@@ -7,7 +7,6 @@ use std::fmt;
 pub(crate) enum Feature {
     Tls,
     Balancer(&'static str),
-    StrictDns,
     StreamFilter(&'static str),
     NetworkFilter(&'static str),
     OriginalDst,
@@ -24,7 +23,6 @@ pub(crate) enum Feature {
 const NOT_BUILT: &[Feature] = &[
     Feature::Tls,
     Feature::Balancer("LB_ORIGINAL_DST"),
-    Feature::StrictDns,
     Feature::StreamFilter("fault"),
     Feature::StreamFilter("payload_limit"),
     Feature::StreamFilter("gzip"),
@@ -69,7 +67,6 @@ impl fmt::Display for Feature {
         match self {
             Self::Tls => f.write_str("TLS"),
             Self::Balancer(name) => write!(f, "load balancer {name}"),
-            Self::StrictDns => f.write_str("STRICT_DNS clusters"),
             Self::StreamFilter(name) => write!(f, "stream filter {name}"),
             Self::NetworkFilter(name) => write!(f, "network filter {name}"),
             Self::OriginalDst => f.write_str("original destination lookup"),

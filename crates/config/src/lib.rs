@@ -15,6 +15,7 @@ mod decode;
 mod document;
 mod effective;
 mod features;
+mod hosts_file;
 mod load;
 mod paths;
 mod problem;
@@ -23,6 +24,7 @@ mod tree;
 mod write_back;
 
 pub use effective::{DumpError, EffectiveConfig, HostEdit, NewCluster, NewRouter, NewVirtualHost, RouteEdit};
+pub use hosts_file::hosts_file;
 pub use load::{Format, Loaded, Options, load, parse};
 pub use paths::Paths;
 pub use problem::{Problem, Problems, Severity};

@@ -78,7 +78,7 @@ pub fn parse(text: &str, format: Format, base: &Path, options: Options) -> Resul
     }
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+pub(crate) fn read(path: &Path) -> Result<String, Problem> {
     let problem = |message| Problem {
         file: path.to_owned(),
         path: String::new(),

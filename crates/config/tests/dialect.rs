@@ -217,7 +217,6 @@ fn what_is_not_built_says_so_when_it_is_used() {
             "servers[0].listeners[0].use_original_dst",
             "original destination lookup",
         ),
-        (cluster(r#""type":"STRICT_DNS""#), "cluster_manager.clusters[0].type", "STRICT_DNS clusters"),
         (cluster(r#""tls_context":{"status":true}"#), "cluster_manager.clusters[0].tls_context", "TLS"),
         (r#""tracing":{"enable":true,"driver":"otel"}"#.to_owned(), "tracing", "tracing"),
         (

@@ -6,7 +6,8 @@ use std::{
 };
 
 use mosn_config::model::{
-    BalancerKind, Breakers, ClusterSpec, HealthCheckSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
+    BalancerKind, Breakers, ClusterSpec, Discovery, HealthCheckSpec, HostSpec, KeepaliveSpec, LocalitySpec,
+    Name,
 };
 
 use crate::{
@@ -256,6 +257,12 @@ impl Cluster {
     #[must_use]
     pub fn outlier_interval(&self) -> Option<Duration> {
         self.spec.health.outlier.as_ref().map(|outlier| outlier.interval)
+    }
+
+    /// Where its hosts come from.
+    #[must_use]
+    pub fn discovery(&self) -> &Discovery {
+        &self.spec.discovery
     }
 
     /// How its hosts are to be checked; `None` = not at all.

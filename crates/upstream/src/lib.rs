@@ -15,6 +15,7 @@ mod check;
 mod clock;
 mod cluster;
 mod clusters;
+mod discovery;
 mod error;
 mod host;
 mod observe;
@@ -29,6 +30,7 @@ pub use breakers::{ConnectionToken, Overflow, PendingToken, RequestToken, RetryT
 pub use check::{CheckState, Verdict, event_log_line, first_check, good_status, next_check};
 pub use cluster::Cluster;
 pub use clusters::{ClusterMap, Clusters};
+pub use discovery::{HostFeed, HostSource};
 pub use error::ClusterError;
 pub use host::{Health, Host, HostId};
 pub use observe::{Attempt, Outcome};

@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::Name;
 
@@ -80,11 +85,75 @@ impl Default for KeepaliveSpec {
 }
 
 /// How a cluster's hosts are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Discovery {
-    /// They are listed.
+    /// They are listed, or come by updates.
     #[default]
     Static,
+    /// They have names, and every address of a name is a host.
+    StrictDns(Box<StrictDnsSpec>),
+    /// They are listed in a file of their own.
+    File(Box<HostsFileSpec>),
+}
+
+/// Hosts by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrictDnsSpec {
+    /// The hosts as configured; those with an address for a name stay as they are.
+    pub names: Vec<HostSpec>,
+    /// How often names are resolved.
+    pub refresh: Duration,
+    /// Whether they are resolved when an answer expires instead.
+    pub respect_ttl: bool,
+    /// Which addresses are wanted.
+    pub family: DnsFamily,
+    /// Whom to ask.
+    pub resolver: DnsResolverSpec,
+}
+
+/// Which addresses of a name are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// IPv6, or IPv4 where there is none.
+    Auto,
+    /// Both.
+    All,
+}
+
+/// Whom to ask for names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsResolverSpec {
+    /// Whom a file like `/etc/resolv.conf` names.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The port to ask at.
+        port: u16,
+    },
+    /// These.
+    Servers {
+        /// In this order.
+        servers: Vec<SocketAddr>,
+        /// Suffixes to try.
+        search: Vec<Name>,
+        /// Names with more dots are tried as they are first.
+        ndots: u32,
+        /// Limit of one question.
+        timeout: Duration,
+    },
+}
+
+/// Hosts in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostsFileSpec {
+    /// The file.
+    pub path: PathBuf,
+    /// How often it is looked at.
+    pub refresh: Duration,
 }
 
 /// How a host is chosen.
@@ -374,7 +443,7 @@ pub struct Locality {
 }
 
 /// One host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     /// `ip:port`, `name:port` or `unix:/path`.
     pub address: Name,

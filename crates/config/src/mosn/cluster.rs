@@ -81,6 +81,13 @@ pub struct Cluster {
     /// Hosts.
     #[serde(skip_serializing_if = "unset")]
     pub hosts: Vec<Host>,
+    /// A JSON or YAML file with a list of hosts, which is read again when it changes, instead of `hosts`.
+    /// Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub hosts_file: String,
+    /// How often that file is looked at. Not a key of MOSN. Default 1s.
+    #[serde(skip_serializing_if = "unset")]
+    pub hosts_file_refresh: Option<GoDuration>,
     /// Limit of a connect. Default 10s.
     #[serde(skip_serializing_if = "unset")]
     pub connect_timeout: Option<GoDuration>,
@@ -98,7 +105,8 @@ pub struct Cluster {
     /// `STRICT_DNS`: resolves again when the answer expires instead. Default false.
     #[serde(skip_serializing_if = "unset")]
     pub respect_dns_ttl: bool,
-    /// `STRICT_DNS`: `V4_ONLY` or `V6_ONLY`. Default `V4_ONLY`.
+    /// `STRICT_DNS`: `V4_ONLY`, `V6_ONLY`, or, not in MOSN, `AUTO` (IPv6, or IPv4 where there is none) or
+    /// `ALL`. Default `V4_ONLY`.
     #[serde(skip_serializing_if = "unset")]
     pub dns_lookup_family: String,
     /// `STRICT_DNS`: whom to ask.

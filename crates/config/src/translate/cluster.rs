@@ -3,12 +3,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::route::positive;
-use super::{Names, balancing, health};
+use super::{Names, balancing, discovery, health};
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{
-    Breakers, ClusterSpec, Discovery, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
-};
+use crate::model::{Breakers, ClusterSpec, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name};
 use crate::mosn::{Cluster, Host, KeepAlive, TlsContext};
 use crate::value::Metadata;
 
@@ -40,9 +38,7 @@ pub(crate) fn cluster(
         .connect_timeout
         .and_then(|timeout| positive(&at.key("connect_timeout"), timeout))
         .unwrap_or(Duration::from_secs(10));
-    let at_hosts = at.key("hosts");
-    let hosts = cluster.hosts.iter().enumerate();
-    let hosts = hosts.map(|(index, given)| host(&at_hosts.index(index), given, names)).collect();
+    let (discovery, hosts) = discovery::discovery(at, cluster, names);
     let retry_budget = cluster.circuit_breakers.first().and_then(|limits| limits.retry_budget.as_ref());
     let retry_budget = retry_budget.map(|given| {
         let at = at.key("circuit_breakers");
@@ -51,7 +47,7 @@ pub(crate) fn cluster(
     });
     Some(ClusterSpec {
         name,
-        discovery: Discovery::Static,
+        discovery,
         balancer: balancing::kind(&at.key("lb_type"), &cluster.lb_type),
         connect_timeout,
         idle_timeout: cluster.idle_timeout.and_then(|timeout| positive(&at.key("idle_timeout"), timeout)),
@@ -99,9 +95,6 @@ fn bind_address(at: &At<'_>, given: &str) -> Option<IpAddr> {
 }
 
 fn needs(at: &At<'_>, cluster: &Cluster, shared: &Shared<'_>) {
-    if cluster.kind == "STRICT_DNS" {
-        at.key("type").needs(Feature::StrictDns);
-    }
     if cluster.tls_context.status {
         at.key("tls_context").needs(Feature::Tls);
     }

@@ -2,6 +2,7 @@
 
 mod balancing;
 mod cluster;
+mod discovery;
 mod features;
 mod header;
 mod health;

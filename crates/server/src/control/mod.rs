@@ -2,6 +2,7 @@
 //! follows the clusters by itself, however they change.
 
 mod checks;
+mod discovery;
 mod names;
 mod outliers;
 mod probe;
@@ -13,7 +14,7 @@ use mosn_telemetry::{LogHandle, Registry};
 use mosn_upstream::Clusters;
 use tokio::sync::oneshot;
 
-use self::{checks::Checks, outliers::Outliers, subsets::SubsetGauges};
+use self::{checks::Checks, discovery::Sources, outliers::Outliers, subsets::SubsetGauges};
 
 /// How often outlier detection is looked after, and gauges are brought up to date.
 const TICK: Duration = Duration::from_millis(250);
@@ -57,6 +58,7 @@ impl Control {
 
 async fn run(clusters: Clusters, registry: Registry, logs: LogHandle, mut stopped: oneshot::Receiver<()>) {
     let mut watch = clusters.watch();
+    let mut sources = Sources::new(clusters.clone());
     let checks = Rc::new(Checks::new(clusters, registry.clone(), logs));
     tokio::task::spawn_local(Rc::clone(&checks).drive());
     let (mut outliers, mut subsets) = (Outliers::new(registry.clone()), SubsetGauges::new(registry));
@@ -66,6 +68,7 @@ async fn run(clusters: Clusters, registry: Registry, logs: LogHandle, mut stoppe
         tokio::select! {
             changes = watch.changed() => {
                 for change in &changes {
+                    sources.follow(change);
                     outliers.follow(change);
                     subsets.follow(change);
                 }
