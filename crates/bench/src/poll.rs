@@ -59,7 +59,8 @@ impl Poller {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+        // Told of once for each time that it goes off: it need not be read.
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
         Ok(Self { epoll, timer, armed: None, events: Vec::with_capacity(BATCH) })
     }
 
@@ -90,9 +91,7 @@ impl Poller {
             Err(error) => return Err(error.into()),
         }
         if self.events.iter().any(|event| event.data.u64() == TIMER) {
-            // Setting it anew clears the event.
             self.armed = None;
-            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once(Duration::ZERO))?;
         }
         Ok(())
     }
@@ -141,6 +140,8 @@ mod tests {
             }
             assert!((0..poller.count()).all(|at| poller.ready(at).is_none()));
         }
+        poller.wait(Some(Instant::now())).unwrap();
+        assert_eq!(poller.count(), 0, "it went off and stays on");
     }
 
     #[test]
@@ -156,5 +157,6 @@ mod tests {
         poller.wait(None).unwrap();
         let ready = poller.ready(0).unwrap();
         assert_eq!((ready.token, ready.read), (7, false));
+        assert_eq!(poller.count(), 1);
     }
 }
