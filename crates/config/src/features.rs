@@ -28,7 +28,6 @@ const NOT_BUILT: &[Feature] = &[
     Feature::StreamFilter("gzip"),
     Feature::StreamFilter("fault_tolerance"),
     Feature::StreamFilter("dsl"),
-    Feature::StreamFilter("mirror"),
     Feature::StreamFilter("dubbo_stream"),
     Feature::StreamFilter("grpc_metric"),
     Feature::StreamFilter("ip_access"),

@@ -170,6 +170,14 @@ fn what_mosn_refuses_is_refused_and_says_why() {
             "servers[0].routers[0].virtual_hosts[0].routers[0].route.retry_policy.retry_back_off.max_interval: 1s is shorter than base_interval, 2s".to_owned(),
         ),
         (
+            route(r#""route":{"cluster_name":"a"},"request_mirror_policies":{"percent":101}"#),
+            "servers[0].routers[0].virtual_hosts[0].routers[0].request_mirror_policies.percent: expected 0 to 100, found 101".to_owned(),
+        ),
+        (
+            route(r#""route":{"cluster_name":"a"},"request_mirror_policies":{"percent":10}"#),
+            "servers[0].routers[0].virtual_hosts[0].routers[0].request_mirror_policies.cluster: a cluster is required".to_owned(),
+        ),
+        (
             cluster(r#""circuit_breakers":[{"retry_budget":{"budget_percent":101}}]"#),
             "cluster_manager.clusters[0].circuit_breakers[0].retry_budget.budget_percent: expected 0 to 100, found 101".to_owned(),
         ),

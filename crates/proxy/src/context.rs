@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mosn_config::model::{HttpLimits, Name, RpcSpec};
+use mosn_config::model::{HttpLimits, MirrorSpec, Name, RpcSpec};
 use mosn_core::{ConnectionInfo, Failure, Protocol, RequestHead};
 use mosn_router::Router;
 use mosn_stream::{
@@ -130,6 +130,8 @@ pub struct ProxySettings {
     pub router: RouterLookup,
     /// This worker's shards of the process's metrics and of the listener's.
     pub metrics: [Arc<DownstreamMetrics>; 2],
+    /// How requests are copied where routes say so; `None` = not at all.
+    pub mirror: Option<MirrorSpec>,
     /// One line each per request.
     pub access_logs: Vec<Rc<AccessLogWriter>>,
 }
@@ -152,6 +154,8 @@ pub struct Proxy<U> {
     /// Who is told of RPC calls that were passed on as they came.
     pub(crate) relays: Rc<Relays>,
     leaving: Cell<bool>,
+    /// Copies of requests in flight.
+    pub(crate) copies: Rc<Cell<u32>>,
 }
 
 impl<U> std::fmt::Debug for Proxy<U> {
@@ -173,6 +177,7 @@ impl<U: Upstreams> Proxy<U> {
             settings,
             upstreams,
             leaving: Cell::new(false),
+            copies: Rc::default(),
         }
     }
 

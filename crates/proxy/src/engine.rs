@@ -20,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
+use mosn_config::model::MirrorSpec;
 use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
 use mosn_net::timer::Timer;
 use mosn_router::{
@@ -31,6 +32,7 @@ use crate::{
     Acquired, Upstreams,
     context::Proxy,
     exchange::{Ended, Exchange, Limits, Replay},
+    mirror::Mirror,
     report::Report,
     upstreams::{Acquiring, Choice, NotAcquired},
 };
@@ -49,6 +51,8 @@ pub(crate) struct Request<'a, S: ServerStream, U: Upstreams> {
     pub(crate) replied: bool,
     /// Whether the route's changes to the head have been made.
     prepared: bool,
+    /// Copies that wait for the request's body.
+    pub(crate) mirror: Option<Box<Mirror<U>>>,
     /// A cookie that the hash policy made for the client.
     pub(crate) set_cookie: Option<String>,
 }
@@ -88,7 +92,7 @@ struct Budget<U: Upstreams> {
 impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: Box<RequestHead>) -> Self {
         let report = Report::new(proxy, stream.connection(), stream.protocol(), stream.id(), head);
-        Self { proxy, stream, report, replied: false, prepared: false, set_cookie: None }
+        Self { proxy, stream, report, replied: false, prepared: false, mirror: None, set_cookie: None }
     }
 
     /// Carries the request through to its end.
@@ -96,6 +100,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         if let Err(why) = self.match_route().await {
             self.fail(why).await;
         }
+        self.give_up_copies();
         self.report.finished();
     }
 
@@ -145,6 +150,16 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let mut budget =
             Budget { retries: 0, token: None, fresh: true, global: None, limits: Limits { global, per_try } };
         let mut replay = Replay::new(forward.buffer_limit);
+        if let Some(spec) = self.proxy.settings.mirror
+            && !forward.mirrors.is_empty()
+            && let Some(mirror) = self.draw_mirror(spec, route, forward, target.protocol, global)
+        {
+            if spec.broadcast {
+                return self.broadcast(route, mirror, replay).await;
+            }
+            self.mirror = Some(mirror);
+            self.send_copies(&replay);
+        }
         let mut fresh = false;
         loop {
             let global = &mut budget.global;
@@ -187,6 +202,74 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             }
             self.retry(forward.retry.pause(budget.retries), &mut budget.global).await?;
         }
+    }
+
+    #[cold]
+    fn draw_mirror(
+        &self,
+        spec: MirrorSpec,
+        route: RouteMatch<'_>,
+        forward: &Forward,
+        protocol: Protocol,
+        limit: Option<Duration>,
+    ) -> Option<Box<Mirror<U>>> {
+        let kind = (protocol, self.stream.connection().id);
+        Mirror::draw(self.proxy, spec, forward, &self.report.head, kind, limit, |copy| {
+            route.mutate_request(copy, &self.report.variables());
+            forward.rewrite(copy);
+        })
+    }
+
+    /// Sends the copies once the request has come whole, or gives them up if it is too long.
+    #[cold]
+    pub(crate) fn send_copies(&mut self, replay: &Replay) {
+        if !replay.is_complete() {
+            self.give_up_copies();
+        } else if replay.is_finished(&self.report.head)
+            && let Some(mirror) = self.mirror.take()
+        {
+            mirror.send(self.proxy, replay.frames());
+        }
+    }
+
+    fn give_up_copies(&mut self) {
+        if let Some(mirror) = self.mirror.take() {
+            mirror.give_up(self.proxy);
+        }
+    }
+
+    /// The request is for the copies' clusters only: takes it whole, and answers for them.
+    async fn broadcast(
+        &mut self,
+        route: RouteMatch<'_>,
+        mirror: Box<Mirror<U>>,
+        mut replay: Replay,
+    ) -> Result<(), Failure> {
+        self.mirror = Some(mirror);
+        let limit = self.proxy.settings.limits.body_idle_timeout;
+        let mut idle = Timer::after(limit);
+        let (stream, report) = (&mut *self.stream, &mut self.report);
+        poll_fn(|cx| {
+            while !replay.is_finished(&report.head) {
+                match stream.poll_recv(cx) {
+                    Poll::Ready(frame) => {
+                        let frame = frame.map_err(|reset| reset.0)?;
+                        report.info.bytes_received += frame.len() as u64;
+                        replay.record(&frame);
+                        idle = Timer::after(limit);
+                    }
+                    Poll::Pending if limit.is_zero() => return Poll::Pending,
+                    Poll::Pending => return idle.poll(cx).map(|()| Err(Failure::BodyIdleTimeout)),
+                }
+                if !replay.is_complete() {
+                    return Poll::Ready(Err(Failure::PayloadTooLarge));
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.send_copies(&replay);
+        self.local_reply(StatusCode::OK, Headers::default(), Bytes::new(), Some(route)).await
     }
 
     /// Gets a stream to one of the cluster's hosts. Where that takes time, the client may give up,

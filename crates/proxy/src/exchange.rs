@@ -27,7 +27,7 @@ pub(crate) struct Limits {
     pub(crate) per_try: Option<Duration>,
 }
 
-/// What the client has sent so far, for another try.
+/// What the client has sent so far, for another try or for a copy.
 #[derive(Debug)]
 pub(crate) struct Replay {
     frames: Vec<Frame>,
@@ -55,7 +55,12 @@ impl Replay {
         !self.overflowed
     }
 
-    fn record(&mut self, frame: &Frame) {
+    /// What is kept, in order.
+    pub(crate) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    pub(crate) fn record(&mut self, frame: &Frame) {
         self.finished = frame.is_last();
         self.bytes += frame.len();
         if self.bytes > self.limit {
@@ -249,6 +254,9 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                 }
                 self.replay.record(&frame);
                 self.replayed = self.replay.frames.len();
+                if request.mirror.is_some() {
+                    request.send_copies(self.replay);
+                }
                 Ok(Some(frame))
             }
             Poll::Ready(Err(reset)) => Err(reset.0),

@@ -102,7 +102,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
         WithVariables(&self.head, self.variables())
     }
 
-    fn variables(&self) -> RequestVariables<'_> {
+    pub(crate) fn variables(&self) -> RequestVariables<'_> {
         RequestVariables { info: &self.info, original_path: self.original_path.as_deref() }
     }
 

@@ -27,6 +27,9 @@ pub trait Upstreams: Sized + 'static {
     /// The cluster's metrics.
     fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics;
 
+    /// How many of its hosts are healthy.
+    fn healthy_hosts(&self, cluster: &Self::Cluster) -> u32;
+
     /// Chooses a host of the cluster and opens a stream to it. What comes of a try that gets no stream
     /// is told by this itself.
     fn acquire(&self, cluster: &Rc<Self::Cluster>, protocol: Protocol, choice: Choice<'_>)
@@ -131,6 +134,10 @@ impl Upstreams for Pools {
 
     fn metrics<'a>(&self, cluster: &'a LocalCluster) -> &'a UpstreamMetrics {
         cluster.metrics()
+    }
+
+    fn healthy_hosts(&self, cluster: &LocalCluster) -> u32 {
+        cluster.cluster().hosts().iter().map(|host| u32::from(host.is_healthy())).sum()
     }
 
     fn acquire(&self, cluster: &Rc<LocalCluster>, protocol: Protocol, choice: Choice<'_>) -> Acquiring<Self> {

@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc, time::Durat
 
 use bytes::Bytes;
 use http::StatusCode;
-use mosn_config::model::{HashPolicySpec, Name};
+use mosn_config::model::{HashPolicySpec, MirrorPolicySpec, Name};
 use mosn_core::Protocol;
 use mosn_telemetry::Variable;
 
@@ -50,8 +50,10 @@ pub struct ForwardPolicy {
     pub per_try_timeout: Option<Duration>,
     /// When to try again.
     pub retry: Retry,
-    /// Bytes of a request's body that are kept for another try.
+    /// Bytes of a request's body that are kept for another try or for a copy.
     pub buffer_limit: usize,
+    /// Where copies of requests go.
+    pub mirrors: Box<[MirrorPolicySpec]>,
     /// What to speak to the upstream; `None` = what the client speaks.
     pub upstream_protocol: Option<Protocol>,
     /// What consistent-hash balancers hash.
@@ -124,8 +126,8 @@ impl Forward {
         Some(ClusterPick { name, metadata: merged(metadata, subject.labels()) })
     }
 
-    /// Whether a request can be passed on as it came: nothing is rewritten, and no reply calls for
-    /// another try.
+    /// Whether a request can be passed on as it came: nothing is rewritten or copied, and no reply
+    /// calls for another try.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         // Spelled out, so that whatever is added has to be thought about here.
@@ -137,8 +139,9 @@ impl Forward {
             upstream_protocol: _,
             hash_policy: _,
             buffer_limit: _,
+            mirrors,
         } = &**policy;
-        rewrite.is_none() && !retry.after_sending()
+        rewrite.is_none() && mirrors.is_empty() && !retry.after_sending()
     }
 
     /// Every cluster it may choose by name, for checks; none if a variable or a header

@@ -331,6 +331,7 @@ impl Builder {
             per_try_timeout: spec.per_try_timeout,
             retry: Retry::new(&spec.retry),
             buffer_limit: spec.buffer_limit,
+            mirrors: spec.mirrors.as_slice().into(),
             upstream_protocol: spec.upstream_protocol,
             hash_policy: spec.hash_policy.clone().map(Box::new),
         };

@@ -298,6 +298,7 @@ impl Chain {
             rpc: Rc::clone(&rpc),
             router,
             metrics: metrics.clone(),
+            mirror: proxy.mirror,
             access_logs: access_logs.to_vec(),
         };
         Some(Self {

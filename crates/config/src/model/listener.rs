@@ -148,6 +148,24 @@ pub struct ProxySpec {
     pub http: HttpLimits,
     /// How RPC protocols are spoken, by name, where it is not the default.
     pub rpc: Vec<(&'static str, RpcSpec)>,
+    /// How requests are copied to the clusters that their routes say; `None` = not at all.
+    pub mirror: Option<MirrorSpec>,
+}
+
+/// How requests are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorSpec {
+    /// How many copies are sent; above 0.
+    pub copies: u32,
+    /// Instead, as many as the cluster has healthy hosts, and the request itself goes nowhere: the
+    /// client is answered 200.
+    pub broadcast: bool,
+}
+
+impl Default for MirrorSpec {
+    fn default() -> Self {
+        Self { copies: 1, broadcast: false }
+    }
 }
 
 /// How an RPC protocol is spoken on one listener, and with the upstreams of its requests.

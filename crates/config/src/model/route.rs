@@ -160,8 +160,10 @@ pub struct ForwardSpec {
     pub per_try_timeout: Option<Duration>,
     /// When to try again.
     pub retry: RetrySpec,
-    /// Bytes of a request's body that are kept for another try; a longer one is sent once.
+    /// Bytes of a request's body that are kept for another try or for a copy; a longer one is sent once.
     pub buffer_limit: usize,
+    /// Where copies of requests go.
+    pub mirrors: Vec<MirrorPolicySpec>,
     /// How the path is rewritten.
     pub path_rewrite: Option<PathRewriteSpec>,
     /// How the host is rewritten.
@@ -181,12 +183,22 @@ impl Default for ForwardSpec {
             per_try_timeout: None,
             retry: RetrySpec::default(),
             buffer_limit: 64 * 1024,
+            mirrors: Vec::new(),
             path_rewrite: None,
             host_rewrite: None,
             metadata_match: None,
             hash_policy: None,
         }
     }
+}
+
+/// Where copies of a route's requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorPolicySpec {
+    /// The cluster.
+    pub cluster: Name,
+    /// How many of a million requests, drawn one by one.
+    pub per_million: u32,
 }
 
 /// How a route chooses the cluster.

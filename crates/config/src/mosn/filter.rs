@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
-    DslConfig, FaultConfig, GrpcConfig, GzipConfig, PayloadLimitConfig, PrometheusConfig, ProxyConfig,
-    RouterConfiguration, StreamProxyConfig, TranscoderConfig, unset,
+    DslConfig, FaultConfig, GrpcConfig, GzipConfig, MirrorConfig, PayloadLimitConfig, PrometheusConfig,
+    ProxyConfig, RouterConfiguration, StreamProxyConfig, TranscoderConfig, unset,
 };
 
 /// A filter.
@@ -114,6 +114,8 @@ pub enum StreamConfig {
     Dsl(Box<DslConfig>),
     /// `transcoder`.
     Transcoder(Box<TranscoderConfig>),
+    /// `mirror`.
+    Mirror(MirrorConfig),
     /// Any other.
     Other(Value),
 }
@@ -146,6 +148,7 @@ impl TypedConfig for StreamConfig {
             "payload_limit" => Self::PayloadLimit(Deserialize::deserialize(settings)?),
             "dsl" => Self::Dsl(Deserialize::deserialize(settings)?),
             "transcoder" => Self::Transcoder(Deserialize::deserialize(settings)?),
+            "mirror" => Self::Mirror(Deserialize::deserialize(settings)?),
             _ => Self::Other(Value::deserialize(settings)?),
         })
     }

@@ -115,3 +115,15 @@ pub struct TranscoderConfig {
     #[serde(skip_serializing_if = "unset")]
     pub rules: Vec<Value>,
 }
+
+/// The `mirror` stream filter: copies requests as their routes' `request_mirror_policies` say.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct MirrorConfig {
+    /// How many copies are sent. Default 1.
+    #[serde(skip_serializing_if = "unset")]
+    pub amplification: u32,
+    /// Sends one copy for each healthy host instead, answers 200, and forwards nothing. Default false.
+    #[serde(skip_serializing_if = "unset")]
+    pub broadcast: bool,
+}

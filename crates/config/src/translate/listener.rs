@@ -7,8 +7,8 @@ use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{
-    AccessLogSpec, ChainMatch, FilterChainSpec, ListenerAddress, ListenerSpec, Name, NetworkFilterSpec,
-    OriginalDst,
+    AccessLogSpec, ChainMatch, FilterChainSpec, ListenerAddress, ListenerSpec, MirrorSpec, Name,
+    NetworkFilterSpec, OriginalDst,
 };
 use crate::mosn::{
     AccessLog, Filter, FilterChain, Listener, ListenerFilterConfig, NetworkConfig, NetworkFilter,
@@ -89,12 +89,12 @@ fn listener(
         None if matches!(address, Some(ListenerAddress::Udp(_))) => Some(Duration::from_secs(5)),
         None => Some(Duration::from_secs(90)),
     };
-    stream_filters(&at.key("stream_filters"), &listener.stream_filters);
+    let mirror = stream_filters(&at.key("stream_filters"), &listener.stream_filters);
     let at_logs = at.key("access_logs");
     let logs = listener.access_logs.iter().enumerate();
     let access_logs =
         logs.map(|(index, log)| access_log(&at_logs.index(index), log, &name, context.paths)).collect();
-    let chain = match listener.filter_chains.as_slice() {
+    let mut chain = match listener.filter_chains.as_slice() {
         [chain] => {
             let at = at.key("filter_chains");
             filter_chain(&at.index(0), chain, context, names)
@@ -105,6 +105,9 @@ fn listener(
             None
         }
     };
+    if let Some(FilterChainSpec { filter: NetworkFilterSpec::Proxy(proxy), .. }) = &mut chain {
+        proxy.mirror = mirror;
+    }
     Some(ListenerSpec {
         name,
         kind: names.share(&listener.kind),
@@ -242,15 +245,29 @@ fn registered<C: TypedConfig>(at: &At<'_>, filter: &Filter<C>, what: &str) -> bo
     known
 }
 
-fn stream_filters(at: &At<'_>, filters: &[Filter<StreamConfig>]) {
+/// What is built of them.
+fn stream_filters(at: &At<'_>, filters: &[Filter<StreamConfig>]) -> Option<MirrorSpec> {
+    let mut mirror = None;
     for (index, filter) in filters.iter().enumerate() {
         let at = at.index(index);
         if registered(&at, filter, "stream filter")
             && let Some(kind) = StreamConfig::TYPES.iter().find(|&&kind| kind == filter.kind)
         {
             at.key("type").needs(Feature::StreamFilter(kind));
+            if *kind == "mirror" {
+                let spec = match &filter.config {
+                    StreamConfig::Mirror(config) => {
+                        MirrorSpec { copies: config.amplification.max(1), broadcast: config.broadcast }
+                    }
+                    _ => MirrorSpec::default(),
+                };
+                if mirror.replace(spec).is_some() {
+                    at.warning("takes the place of the mirror filter before it");
+                }
+            }
         }
     }
+    mirror
 }
 
 fn filter_chain(

@@ -40,7 +40,7 @@ pub(super) fn proxy(
         None => (HttpLimits::default(), Vec::new()),
     };
     let router = RouterSource::Named(names.share(&config.router_config_name));
-    Some(ProxySpec { downstream, router, http, rpc })
+    Some(ProxySpec { downstream, router, http, rpc, mirror: None })
 }
 
 fn downstream(

@@ -10,10 +10,10 @@ use super::router::filter_config;
 use crate::document::At;
 use crate::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HashKeySpec, HashPolicySpec,
-    HashSourceSpec, HeaderMutationsSpec, HostRewriteSpec, Name, PathRewriteSpec, RedirectSpec, RetrySpec,
-    RouteSpec, WeightedClusterSpec,
+    HashSourceSpec, HeaderMutationsSpec, HostRewriteSpec, MirrorPolicySpec, Name, PathRewriteSpec,
+    RedirectSpec, RetrySpec, RouteSpec, WeightedClusterSpec,
 };
-use crate::mosn::{DirectResponse, HashPolicy, Redirect, RouteAction, Router};
+use crate::mosn::{DirectResponse, HashPolicy, Redirect, RequestMirrorPolicy, RouteAction, Router};
 use crate::problem::Severity;
 use crate::value::Metadata;
 
@@ -25,6 +25,9 @@ pub(crate) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpe
         (None, Some(to)) => redirect(&at.key("redirect"), to, names),
         (None, None) => forward(&at.key("route"), &router.route, names),
     };
+    if let (ActionSpec::Forward(forward), Some(policy)) = (&mut action, &router.request_mirror_policies) {
+        forward.mirrors.extend(mirror(&at.key("request_mirror_policies"), policy, names));
+    }
     let mut headers = mutations(&at.key("route"), &lists!(router.route), names);
     if leaves_request {
         leave_request(&at.key("route"), &mut action, &mut headers);
@@ -120,6 +123,7 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
             Some(limit) => limit as usize,
             None => ForwardSpec::default().buffer_limit,
         },
+        mirrors: Vec::new(),
         path_rewrite: path_rewrite(at, action, names),
         host_rewrite: host_rewrite(at, action, names),
         metadata_match: metadata(&action.metadata_match, names),
@@ -171,6 +175,26 @@ fn check_cluster(at: &At<'_>, name: &str, names: &Names) {
             names.cluster_names(),
         );
     }
+}
+
+fn mirror(at: &At<'_>, policy: &RequestMirrorPolicy, names: &mut Names) -> Option<MirrorPolicySpec> {
+    if policy.percent > 100 {
+        at.key("percent").error(format!("expected 0 to 100, found {}", policy.percent));
+        return None;
+    }
+    let at_cluster = at.key("cluster");
+    if policy.cluster.is_empty() {
+        at_cluster.error("a cluster is required");
+    } else if !names.is_cluster(&policy.cluster) {
+        at_cluster.unknown(
+            Severity::Warning,
+            format!("there is no cluster {:?}: nothing is copied until there is", policy.cluster),
+            &policy.cluster,
+            names.cluster_names(),
+        );
+    }
+    let cluster = names.share(&policy.cluster);
+    (policy.percent > 0).then(|| MirrorPolicySpec { cluster, per_million: policy.percent * 10_000 })
 }
 
 fn upstream_protocol(at: &At<'_>, name: &str) -> Option<Protocol> {

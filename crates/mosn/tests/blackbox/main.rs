@@ -14,6 +14,7 @@ mod health;
 mod lifecycle;
 mod limits;
 mod live;
+mod mirrors;
 mod observability;
 mod pools;
 mod protocol;

@@ -6,6 +6,7 @@ mod dropping;
 mod failures;
 mod gone;
 mod local;
+mod mirrors;
 mod one_way;
 mod outcomes;
 mod retries;

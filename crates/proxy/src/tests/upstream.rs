@@ -89,8 +89,17 @@ pub(super) struct Sent {
     pub(super) position: Option<u32>,
 }
 
-/// The one cluster.
+/// A cluster as a request has it.
+pub(super) struct Named {
+    metrics: Arc<UpstreamMetrics>,
+    /// Where its requests go, if it is not the one cluster.
+    other: Option<Rc<Upstream>>,
+}
+
+/// The one cluster, `c`, and perhaps another.
 pub(super) struct Upstream {
+    /// `m`, which copies go to.
+    pub(super) mirror: RefCell<Option<Rc<Upstream>>>,
     /// Counts what is in flight as a real one does.
     pub(super) breakers: RefCell<Option<Arc<Cluster>>>,
     /// What comes once the plans are used up.
@@ -129,6 +138,7 @@ impl Drop for Counted {
 impl Upstream {
     pub(super) fn new(plans: Vec<Plan>) -> Self {
         Self {
+            mirror: RefCell::default(),
             breakers: RefCell::default(),
             otherwise: Cell::default(),
             plans: RefCell::new(plans.into()),
@@ -142,28 +152,8 @@ impl Upstream {
             outcomes: RefCell::default(),
         }
     }
-}
 
-impl Upstreams for Upstream {
-    type Cluster = Arc<UpstreamMetrics>;
-    type Stream = Peer;
-    type Attempt = (u64, Counted);
-    type RetryToken = (Counted, Option<RetryToken>);
-
-    fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
-        (name == "c").then(|| Rc::new(Arc::clone(&self.metrics)))
-    }
-
-    fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics {
-        cluster
-    }
-
-    fn acquire(
-        &self,
-        _cluster: &Rc<Self::Cluster>,
-        _protocol: Protocol,
-        choice: Choice<'_>,
-    ) -> Acquiring<Self> {
+    fn open(&self, choice: Choice<'_>) -> Acquiring<Self> {
         let live = Counted::new(&self.live);
         let plan = self.plans.borrow_mut().pop_front();
         let Some(plan) = plan.or_else(|| self.otherwise.get().map(|plan| plan())) else {
@@ -209,6 +199,42 @@ impl Upstreams for Upstream {
             tokio::time::sleep(Duration::from_millis(connects)).await;
             acquired
         }))
+    }
+}
+
+impl Upstreams for Upstream {
+    type Cluster = Named;
+    type Stream = Peer;
+    type Attempt = (u64, Counted);
+    type RetryToken = (Counted, Option<RetryToken>);
+
+    fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
+        let named = |upstream: &Self, other| Named { metrics: Arc::clone(&upstream.metrics), other };
+        match (name, &*self.mirror.borrow()) {
+            ("c", _) => Some(Rc::new(named(self, None))),
+            ("m", Some(mirror)) => Some(Rc::new(named(mirror, Some(Rc::clone(mirror))))),
+            _ => None,
+        }
+    }
+
+    fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics {
+        &cluster.metrics
+    }
+
+    fn healthy_hosts(&self, _cluster: &Self::Cluster) -> u32 {
+        2
+    }
+
+    fn acquire(
+        &self,
+        cluster: &Rc<Self::Cluster>,
+        _protocol: Protocol,
+        choice: Choice<'_>,
+    ) -> Acquiring<Self> {
+        match &cluster.other {
+            Some(other) => other.open(choice),
+            None => self.open(choice),
+        }
     }
 
     fn finish(&self, (host, _): (u64, Counted), outcome: Outcome, took: Duration) {

@@ -92,6 +92,7 @@ impl Wire {
             rpc: Rc::default(),
             router: RouterLookup::inline(router()),
             metrics: [registry.downstream_global(), registry.downstream_listener("in")],
+            mirror: None,
             access_logs: Vec::new(),
         };
         let pools = Rc::new(Pools::new(clusters.clone(), registry.clone()));

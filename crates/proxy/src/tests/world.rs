@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use mosn_config::model::{
     AccessLogSpec, ActionSpec, ClusterChoiceSpec, ForwardSpec, HeaderMutationsSpec, HttpLimits, LogOutput,
-    PathMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec, ServerSpec, VirtualHostSpec,
+    MirrorPolicySpec, MirrorSpec, PathMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec, ServerSpec,
+    VirtualHostSpec,
 };
 use mosn_core::{BodyLength, Frame, Headers, Protocol, RequestHead, ResponseHead, Scheme};
 use mosn_router::Router;
@@ -80,6 +81,23 @@ impl World {
         Self::routed(any(action), limits, plans)
     }
 
+    /// Copies all requests like this to an upstream that does as `mirrored` say.
+    pub(super) fn mirroring(spec: MirrorSpec, plans: Vec<Plan>, mirrored: Vec<Plan>) -> Self {
+        let action = forward(|spec| {
+            spec.timeout = Some(Duration::from_secs(2));
+            spec.mirrors = vec![MirrorPolicySpec { cluster: "m".into(), per_million: 1_000_000 }];
+        });
+        let mut world = Self::with(action, HttpLimits::default(), plans);
+        world.proxy.settings.mirror = Some(spec);
+        world.upstream.mirror.replace(Some(Rc::new(Upstream::new(mirrored))));
+        world
+    }
+
+    /// The upstream that copies go to.
+    pub(super) fn mirror(&self) -> Rc<Upstream> {
+        self.upstream.mirror.borrow().clone().expect("a mirror")
+    }
+
     pub(super) fn routed(route: RouteSpec, limits: HttpLimits, plans: Vec<Plan>) -> Self {
         let router = router_of(route);
         let log = tempfile::NamedTempFile::new().expect("a file");
@@ -100,6 +118,7 @@ impl World {
             rpc: Rc::default(),
             router: RouterLookup::inline(router),
             metrics: [Arc::clone(&downstream), Arc::default()],
+            mirror: None,
             access_logs: vec![Rc::new(access_log.writer())],
         };
         Self { proxy: Proxy::new(settings, Rc::clone(&upstream)), upstream, downstream, logs, log }

@@ -115,6 +115,10 @@ metric_set! {
         /// Connections closed because the client flooded them with resets or control frames. Ours;
         /// Go MOSN has no such metric.
         connection_flood_closed: Counter,
+        /// Copies of requests sent to other clusters. Ours; Go MOSN has no such metric.
+        request_mirror: Counter,
+        /// Copies that were not made: too many were in flight, or the body was too long or broke off. Ours.
+        request_mirror_dropped: Counter,
     } + {
         status: [Counter; STATUS_KEYS.len()] = STATUS_KEYS,
         invalid: [Counter; INVALID_KEYS.len()] = INVALID_KEYS,
