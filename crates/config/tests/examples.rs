@@ -20,7 +20,18 @@ fn every_example_loads_strictly_and_without_warnings() {
         assert!(loaded.model.server.admin.is_some(), "{}", path.display());
         seen.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
     }
-    for name in ["http1", "http2", "conversion", "weighted", "subset", "dns", "health", "outlier"] {
+    for name in [
+        "http1",
+        "http2",
+        "conversion",
+        "weighted",
+        "matching",
+        "hashing",
+        "subset",
+        "dns",
+        "health",
+        "outlier",
+    ] {
         assert!(seen.iter().any(|known| known == name), "{name} is missing from {seen:?}");
     }
 }

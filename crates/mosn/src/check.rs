@@ -13,6 +13,10 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
                 println!("{}: {warning}", warning.severity);
             }
             let model = &loaded.model;
+            if let Err(error) = mosn_server::check(model) {
+                println!("{}: {error}", args.config.config.display());
+                return ExitCode::FAILURE;
+            }
             println!(
                 "{}: ok, {} ({}, {}, {})",
                 args.config.config.display(),

@@ -103,7 +103,11 @@ impl<'a, U: Upstreams> Report<'a, U> {
     }
 
     pub(crate) fn variables(&self) -> RequestVariables<'_> {
-        RequestVariables { info: &self.info, original_path: self.original_path.as_deref() }
+        RequestVariables {
+            info: &self.info,
+            request: Some(&self.head),
+            original_path: self.original_path.as_deref(),
+        }
     }
 
     /// Whether the request's head must outlive its being sent.
@@ -113,7 +117,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
 
     pub(crate) fn mutate_request(&mut self, mutate: impl FnOnce(&mut RequestHead, &dyn Variables)) {
         let before = self.head.path.clone();
-        let variables = RequestVariables { info: &self.info, original_path: None };
+        let variables = RequestVariables { info: &self.info, request: None, original_path: None };
         mutate(&mut self.head, &variables);
         if before != self.head.path {
             self.original_path = Some(before);
@@ -375,6 +379,8 @@ pub(crate) fn refused<U: Upstreams>(
 
 pub(crate) struct RequestVariables<'a> {
     info: &'a RequestInfo,
+    /// For those of a reply that tell of its request.
+    request: Option<&'a RequestHead>,
     original_path: Option<&'a [u8]>,
 }
 
@@ -388,7 +394,11 @@ impl Variables for RequestVariables<'_> {
         if !variable.is_text() {
             return false;
         }
-        let mut cx = LogContext { original_path: self.original_path, ..LogContext::new(self.info) };
+        let mut cx = LogContext {
+            request: self.request,
+            original_path: self.original_path,
+            ..LogContext::new(self.info)
+        };
         match message {
             Message::Request(head) => cx.request = Some(head),
             Message::Response(headers) => cx.response_headers = Some(headers),

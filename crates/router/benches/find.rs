@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
 use mosn_config::model::{
     ActionSpec, ClusterChoiceSpec, ForwardSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec,
-    RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
+    QueryMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
 };
 use mosn_core::{BodyLength, FieldList, Headers, RequestHead, Scheme};
 use mosn_router::Router;
@@ -137,6 +137,23 @@ fn find(c: &mut Criterion) {
             at = (at + 1) % paths.len();
             black_box(set.matches(black_box(paths[at].as_bytes())).iter().next())
         });
+    });
+
+    let rule = |matches: RouteMatchSpec| RouteSpec { matches, ..exact(String::new()) };
+    let expression =
+        r#"request.method == "GET" && match(request.path, "/api/*") && request.headers["x"] | "" == "y""#;
+    let by_expression = RouteMatchSpec { expressions: vec![expression.into()], ..RouteMatchSpec::default() };
+    let table = router(vec![("*".to_owned(), vec![rule(by_expression)])]);
+    run(c, "an expression", &table, 1, |n| head("a.com", &path(n), ("x", "y")));
+    let value = ValueMatchSpec::Exact("y".into());
+    let by_query = RouteMatchSpec {
+        headers: vec![HeaderMatchSpec { name: "x".into(), value: value.clone(), invert: false }],
+        query: vec![QueryMatchSpec { name: "b".into(), value }],
+        ..RouteMatchSpec::default()
+    };
+    let table = router(vec![("*".to_owned(), vec![rule(by_query)])]);
+    run(c, "a header and a query parameter", &table, 1, |n| {
+        head("a.com", &format!("{}?a=1&b=y", path(n)), ("x", "y"))
     });
 
     for count in [1, 8, 16, 24, 32, 48, 64] {

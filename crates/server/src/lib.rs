@@ -13,5 +13,5 @@ mod signals;
 mod updates;
 mod worker;
 
-pub use process::{Exit, ProcessOptions, StartError, run};
+pub use process::{Exit, ProcessOptions, StartError, check, run};
 pub use updates::{UpdateError, Updates};

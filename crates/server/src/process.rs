@@ -117,6 +117,15 @@ pub(crate) fn lines<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// Builds the route tables of a configuration, as a start would.
+///
+/// # Errors
+/// One of them cannot be built.
+pub fn check(model: &Config) -> Result<(), StartError> {
+    build_routers(&model.routers)?;
+    check_inline_routers(&model.listeners)
+}
+
 /// Runs the process from its configuration to its end; `ready` is called once traffic flows, with what
 /// changes it from then on.
 ///

@@ -59,6 +59,30 @@ fn check_lists_every_problem_with_its_place_in_one_run() {
 }
 
 #[test]
+fn a_route_that_cannot_be_built_is_found_by_check_and_start_alike() {
+    for (matches, message) in [
+        (
+            json!({ "dsl_expressions": [{ "expression": "request.nope" }] }),
+            "`request.nope` in match.dsl_expressions is not a valid condition: at column 1: there is no attribute \
+             request.nope",
+        ),
+        (
+            json!({ "variables": [{ "name": "nope", "value": "a" }] }),
+            "`nope` in match.variables is not a known variable",
+        ),
+    ] {
+        let mut document = good();
+        document["servers"][0]["routers"][0]["virtual_hosts"][0]["routers"][1]["match"] = matches;
+        for command in ["check", "start"] {
+            let output = written(&document.to_string(), &[command]);
+            assert_eq!(output.code, 1, "{command}: {output:?}");
+            let said = output.out.clone() + &output.err;
+            assert!(said.contains(&format!("routers[1]: {message}")), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
 fn an_unknown_key_is_a_warning_with_a_suggestion_and_strictly_an_error() {
     let mut document = good();
     let address = document["servers"][0]["listeners"][0]["address"].clone();

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use mosn_tests::{Client, Mosn, Request};
-use serde_json::Value;
+use mosn_tests::{Client, Mosn, Origin, Request};
+use serde_json::{Value, json};
 
 use crate::MOSN;
 
@@ -19,6 +19,61 @@ fn every_example_starts_and_answers_by_itself() {
         let mosn = Mosn::start(MOSN.as_ref(), &document, &[]);
         let answered = ask_all(&mosn, &document["servers"][0]);
         assert!(answered > 0, "{} has no route that answers by itself", path.display());
+    }
+}
+
+/// An example whose clusters have these hosts.
+fn example(name: &str, hosts: &[(&str, Vec<String>)]) -> Mosn {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let mut document: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    move_ports(&mut document);
+    for (cluster, addresses) in hosts {
+        let clusters = document["cluster_manager"]["clusters"].as_array_mut().unwrap();
+        let found = clusters.iter_mut().find(|found| found["name"] == *cluster).unwrap();
+        found["hosts"] = addresses.iter().map(|address| json!({ "address": address })).collect();
+    }
+    Mosn::start(MOSN.as_ref(), &document, &[])
+}
+
+#[test]
+fn the_matching_example_sends_each_request_where_it_says() {
+    let (stable, canary) = (Origin::saying("stable"), Origin::saying("canary"));
+    let mosn =
+        example("matching.json", &[("stable", vec![stable.address()]), ("canary", vec![canary.address()])]);
+    for (request, expected) in [
+        (Request::get("/"), "stable"),
+        (Request::get("/").with("x-canary", "always"), "canary"),
+        (Request::get("/").with("x-canary", "never"), "stable"),
+        (Request::get("/search?q=1&beta").with("user-agent", "browser"), "canary"),
+        (Request::get("/search?q=1&beta").with("user-agent", "curl/8"), "stable"),
+        (Request::get("/search?q=1").with("user-agent", "browser"), "stable"),
+        (Request::post("/search?beta", "x").with("user-agent", "browser"), "stable"),
+        (Request::get("/x").with("x-user", "alice"), "canary"),
+        (Request::get("/admin/x").with("x-user", "alice"), "stable"),
+        (Request::get("/x?to=canary"), "canary"),
+        (Request::get("/x?to=other"), "stable"),
+    ] {
+        let reply = mosn.ask("matching", &request);
+        assert_eq!(reply.text(), expected, "{} {:?}", request.path, request.fields);
+    }
+}
+
+#[test]
+fn the_hashing_example_keeps_a_user_and_a_cookie_at_one_host() {
+    let origins = ["0", "1", "2"].map(Origin::saying);
+    let addresses = origins.iter().map(Origin::address).collect();
+    let mosn = example("hashing.json", &[("carts", addresses)]);
+    let user = |name: usize| mosn.ask("hashing", &Request::get("/").with("x-user", &name.to_string()));
+    let hosts: Vec<String> = (0..20).map(|name| user(name).text()).collect();
+    assert!(hosts.iter().any(|host| *host != hosts[0]), "{hosts:?}");
+    for (name, host) in hosts.iter().enumerate() {
+        let reply = user(name);
+        assert_eq!((reply.text(), reply.get("set-cookie")), (host.clone(), None), "{name}");
+    }
+    let first = mosn.ask("hashing", &Request::get("/"));
+    let cookie = first.get("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..10 {
+        assert_eq!(mosn.ask("hashing", &Request::get("/").with("cookie", &cookie)).text(), first.text());
     }
 }
 

@@ -249,3 +249,132 @@ fn a_body_is_sent_again_with_its_request() {
     assert_eq!((reply.status, reply.text().as_str()), (200, "once more"));
     assert_eq!(origin.log().requests().len(), 2);
 }
+
+/// One route that matches so, and a last one that takes the rest.
+fn matching(protocol: &str, matches: &Value) -> Mosn {
+    let listener = Listener::new("in", protocol).routes([route(matches, &says("yes")), direct("/", "no")]);
+    start(&Config::new().listener(listener))
+}
+
+#[test]
+fn header_and_query_rules_take_what_they_say_in_both_protocols() {
+    let matches = json!({
+        "prefix": "/",
+        "headers": [
+            { "name": "x-one", "prefix_match": "a" },
+            { "name": "x-two", "present_match": true, "invert_match": true },
+            { "name": "x-three", "range_match": { "start": 1, "end": 10 } },
+        ],
+        "query_parameters": [{ "name": "v", "value": "^b+$", "regex": true }],
+    });
+    for protocol in ["Http1", "Http2"] {
+        let mosn = matching(protocol, &matches);
+        let good = || Request::get("/x?u=1&v=b%62").with("x-one", "ab").with("x-three", "9");
+        for (request, body) in [
+            (good(), "yes"),
+            (good().with("x-two", ""), "no"),
+            (Request::get("/x?v=b").with("x-one", "ba").with("x-three", "9"), "no"),
+            (Request::get("/x?v=b").with("x-one", "ab").with("x-three", "10"), "no"),
+            (Request::get("/x?v=a").with("x-one", "ab").with("x-three", "9"), "no"),
+            (Request::get("/x").with("x-one", "ab").with("x-three", "9"), "no"),
+        ] {
+            assert_eq!(
+                said(&mosn, request.clone()),
+                body,
+                "{protocol} {} {:?}",
+                request.path,
+                request.fields
+            );
+        }
+    }
+}
+
+#[test]
+fn a_variable_rule_is_a_or_b_and_c() {
+    let item = |name: &str, model: &str| json!({ "name": format!("request_header_{name}"), "value": "1", "model": model });
+    let mosn = matching("Http1", &json!({ "variables": [item("a", "or"), item("b", "and"), item("c", "")] }));
+    for bits in 0..8 {
+        let mut request = Request::get("/");
+        for (name, bit) in [("a", 1), ("b", 2), ("c", 4)] {
+            request = request.with(name, if bits & bit != 0 { "1" } else { "0" });
+        }
+        let expected = bits & 1 != 0 || bits & 6 == 6;
+        assert_eq!(said(&mosn, request), if expected { "yes" } else { "no" }, "{bits:03b}");
+    }
+}
+
+#[test]
+fn an_expression_decides_and_its_route_sends_the_request_on_as_it_is() {
+    let origin = echo_http1();
+    let expression =
+        r#"request.method == "GET" && match(request.path, "/dsl*") && context.protocol == "http""#;
+    let rewriting = json!({
+        "cluster_name": "up",
+        "prefix_rewrite": "/never",
+        "request_headers_to_add": [{ "header": { "key": "x-never", "value": "1" } }],
+        "response_headers_to_add": [{ "header": { "key": "x-matched", "value": "%x-mosn-method%" } }],
+    });
+    let listener = Listener::new("in", "Http1").routes([
+        route(&json!({ "dsl_expressions": [{ "expression": expression }] }), &json!({ "route": rewriting })),
+        direct("/", "no"),
+    ]);
+    let mosn = start(&Config::new().listener(listener).cluster("up", &[&origin.address()]));
+    let reply = mosn.ask("in", &Request::get("/dsl/x?q=1"));
+    assert_eq!((reply.status, reply.get("x-matched")), (200, Some("GET")));
+    let seen = origin.log().nth(1);
+    assert_eq!((seen.path.as_str(), seen.get("x-never")), ("/dsl/x?q=1", None));
+    assert_eq!(said(&mosn, Request::post("/dsl/x", "a")), "no");
+    assert_eq!(said(&mosn, Request::get("/other")), "no");
+}
+
+#[test]
+fn a_header_or_a_variable_can_name_the_cluster() {
+    let origins = ["left", "right"].map(Origin::saying);
+    for (choice, header) in [("cluster_header", "x-to"), ("cluster_variable", "request_header_x-to")] {
+        let routes = [route(&json!({ "prefix": "/" }), &json!({ "route": { choice: header } }))];
+        let mosn = start(
+            &Config::new()
+                .listener(Listener::new("in", "Http1").routes(routes))
+                .cluster("left", &[&origins[0].address()])
+                .cluster("right", &[&origins[1].address()]),
+        );
+        for to in ["left", "right"] {
+            assert_eq!(said(&mosn, Request::get("/").with("X-To", to)), to, "{choice}");
+        }
+        assert_eq!(said(&mosn, Request::get("/").with("X-To", "nowhere")), "404", "{choice}");
+        assert_eq!(said(&mosn, Request::get("/")), "404", "{choice}");
+    }
+}
+
+#[test]
+fn a_hash_policys_cookie_brings_a_client_back_to_its_host() {
+    let origins = [Origin::saying("0"), Origin::saying("1"), Origin::saying("2")];
+    let addresses: Vec<String> = origins.iter().map(Origin::address).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let action = json!({ "route": {
+        "cluster_name": "up",
+        "hash_policy": [{ "cookie": { "name": "seat", "path": "/", "ttl": "60s" } }],
+    } });
+    let listener = Listener::new("in", "Http1").routes([route(&json!({ "prefix": "/" }), &action)]);
+    let maglev = json!({ "lb_type": "LB_MAGLEV" });
+    let mosn = start(&Config::new().listener(listener).cluster_with("up", &addresses, &maglev));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let first = mosn.ask("in", &Request::get("/"));
+        let cookie = first.get("set-cookie").expect("a cookie").to_owned();
+        assert!(
+            cookie.starts_with("seat=") && cookie.ends_with("; Max-Age=60; Path=/; HttpOnly"),
+            "{cookie}"
+        );
+        let host = first.text();
+        for _ in 0..5 {
+            let again = Request::get("/").with("cookie", cookie.split(';').next().unwrap());
+            let reply = mosn.ask("in", &again);
+            assert_eq!(reply.text(), host);
+            assert_eq!(reply.get("set-cookie"), None);
+        }
+        seen.insert(host);
+    }
+    // Thirty cookies that all fall to one of three hosts would be a coincidence of one in 3^29.
+    assert!(seen.len() > 1, "{seen:?}");
+}
