@@ -136,13 +136,17 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let pick = forward.cluster(&self.report.subject()).ok_or(Failure::NoCluster)?;
         let cluster = self.proxy.upstreams.cluster(&pick.name).ok_or(Failure::NoCluster)?;
         self.report.cluster(&cluster, &pick.name);
-        let hash = forward.hash(&self.report.subject(), self.client_address());
-        self.set_cookie = hash.cookie.map(|cookie| cookie.set_cookie());
+        let mut hash = None;
+        if forward.hash_policy.is_some() {
+            let hashed = forward.hash(&self.report.subject(), self.client_address());
+            self.set_cookie = hashed.cookie.map(|cookie| cookie.set_cookie());
+            hash = hashed.value;
+        }
         let target = Target {
             cluster,
             protocol: forward.upstream_protocol.unwrap_or(self.stream.protocol()),
             metadata: pick.metadata.as_deref(),
-            hash: hash.value,
+            hash,
             position: Cell::new(None),
         };
         let overrides = TimeoutOverrides { global: self.stream.timeout(), per_try: None };

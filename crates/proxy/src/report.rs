@@ -198,8 +198,8 @@ impl<'a, U: Upstreams> Report<'a, U> {
         try_.outcome = Outcome::Status(status.as_u16());
         try_.replied = true;
         let nanos = nanos(try_.took);
-        let host = Arc::clone(&try_.host);
-        self.each_upstream(Some(&host), |metrics| {
+        let host = self.try_.as_ref().map(|try_| &try_.host);
+        self.each_upstream(host, |metrics| {
             metrics.request_active.dec();
             metrics.request_duration_time.record(nanos);
             metrics.request_duration_time_total.add(nanos);

@@ -176,7 +176,9 @@ impl Upstreams for Pools {
     }
 
     fn finish(&self, attempt: Attempt, outcome: Outcome, took: Duration) {
-        attempt.finish(outcome, took, clock::now().into_std());
+        if attempt.is_seen() {
+            attempt.finish(outcome, took, clock::now().into_std());
+        }
     }
 
     fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, choice: Choice<'_>) -> Option<Line> {

@@ -100,6 +100,13 @@ impl Attempt {
         Self(None)
     }
 
+    /// Whether anybody wants to know how it ends.
+    #[must_use]
+    #[inline]
+    pub const fn is_seen(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells how the request ended, and how long the host took.
     pub fn finish(self, outcome: Outcome, took: Duration, now: Instant) {
         let Some((observer, host)) = &self.0 else { return };
