@@ -16,6 +16,7 @@ mod limits;
 mod live;
 mod mirrors;
 mod observability;
+mod outage;
 mod pools;
 mod protocol;
 mod quick_start;

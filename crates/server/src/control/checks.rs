@@ -26,8 +26,8 @@ use super::{names::KnownNames, probe};
 /// Checks that run at the same time: each holds a socket.
 const AT_ONCE: usize = 512;
 
-/// First checks of many hosts that come at once are this far apart, as long as all begin within an
-/// interval: they would go on together for ever.
+/// First checks of many hosts that come at once are this far apart: they would go on together for
+/// ever.
 const APART: Duration = Duration::from_micros(100);
 
 type Name = Arc<str>;
@@ -145,7 +145,7 @@ impl Checks {
                     if let Some(count) = state.failing.get_mut(&session.key.address) {
                         *count += 1;
                     }
-                    let spread = (APART * *begun).min(spec.interval);
+                    let spread = spread(*begun, spec.interval);
                     *begun += 1;
                     state.ask(&session, now + first_check(spec) + spread);
                     session
@@ -302,6 +302,13 @@ impl Checks {
     }
 }
 
+/// How much later the first check of the session of this number is, of those that begin together.
+fn spread(number: u32, interval: Duration) -> Duration {
+    let spread = APART * number;
+    // Where there are more than fit the interval, any place in it is as good.
+    if spread < interval { spread } else { interval.mul_f64(fastrand::f64()) }
+}
+
 impl State {
     fn ask(&mut self, session: &Rc<Session>, at: Instant) {
         self.asked += 1;
@@ -351,3 +358,19 @@ impl PartialEq for Due {
 }
 
 impl Eq for Due {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_checks_are_spread_over_the_interval_and_never_beyond() {
+        let interval = Duration::from_secs(5);
+        assert_eq!(spread(0, interval), Duration::ZERO);
+        assert_eq!(spread(10, interval), Duration::from_millis(1));
+        let late: Vec<_> = (50_000..51_000).map(|number| spread(number, interval)).collect();
+        assert!(late.iter().all(|spread| *spread < interval));
+        let early = late.iter().filter(|spread| **spread < interval / 2).count();
+        assert!((400..600).contains(&early), "{early}");
+    }
+}

@@ -196,4 +196,22 @@ mod tests {
         // 1/20 must move.
         assert!(kept > SLOTS * 85 / 100, "{kept}");
     }
+
+    #[test]
+    fn only_the_keys_of_a_host_that_fails_move_and_they_come_back() {
+        let hosts = hosts(&[1; 20]);
+        let balancer = Maglev::new(&BalancingSpec::default(), &hosts);
+        let of = |hash: u64| {
+            let cx = &mut ChooseContext { hash: Some(hash), ..ChooseContext::default() };
+            index_of(&hosts, balancer.pick(&hosts, cx, PLAIN).unwrap())
+        };
+        let all = || (0..SLOTS as u64).map(of).collect::<Vec<_>>();
+        let before = all();
+        hosts[7].set_health(Health::FAILED_ACTIVE_CHECK, true, Instant::now());
+        for (&old, new) in before.iter().zip(all()) {
+            assert!(if old == 7 { new != 7 } else { new == old });
+        }
+        hosts[7].set_health(Health::FAILED_ACTIVE_CHECK, false, Instant::now());
+        assert_eq!(all(), before);
+    }
 }

@@ -182,4 +182,23 @@ mod tests {
             assert_eq!(Ring::new(&spec, &hosts(weights)).points.len(), expected, "{weights:?}");
         }
     }
+
+    #[test]
+    fn a_weight_that_grows_takes_keys_only_for_its_own_host() {
+        let (before, after) = (hosts(&[1; 8]), hosts(&[1, 1, 1, 2, 1, 1, 1, 1]));
+        // As many points for each of weight 1 both times.
+        let spec = |size| BalancingSpec { ring_size: (size, 8_388_608), ..BalancingSpec::default() };
+        let (old, new) = (Ring::new(&spec(8 * 512), &before), Ring::new(&spec(9 * 512), &after));
+        let mut moved = 0;
+        for key in 0..5000 {
+            let (was, is) =
+                (index_of(&before, of(&old, &before, key)), index_of(&after, of(&new, &after, key)));
+            if was != is {
+                assert_eq!(is, 3);
+                moved += 1;
+            }
+        }
+        // From 1/8 to 2/9 of all.
+        assert!((300..700).contains(&moved), "{moved}");
+    }
 }

@@ -1,0 +1,128 @@
+//! What breakers count comes back to nothing, however streams are opened and given up.
+
+mod common;
+
+use std::{
+    future::Future as _,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use common::worker;
+use mosn_config::model::{Breakers, ClusterSpec, HostSpec, LocalitySpec, MetricsFilter};
+use mosn_core::{Failure, Protocol};
+use mosn_stream::{Open, Pools, Terms};
+use mosn_telemetry::Registry;
+use mosn_upstream::{ChooseContext, Clusters};
+use proptest::prelude::*;
+
+const LIMITS: Breakers =
+    Breakers { max_connections: 3, max_pending_requests: 2, max_requests: 4, max_retries: 1 };
+
+fn clusters(address: &str) -> Clusters {
+    let host = HostSpec {
+        address: address.into(),
+        hostname: "".into(),
+        weight: 1,
+        metadata: None,
+        tls_disable: false,
+    };
+    let clusters = Clusters::new();
+    clusters
+        .add_or_update(ClusterSpec {
+            name: "c".into(),
+            breakers: LIMITS,
+            localities: vec![LocalitySpec { hosts: vec![host], ..LocalitySpec::default() }],
+            ..ClusterSpec::default()
+        })
+        .expect("a valid cluster");
+    clusters
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A request comes.
+    Open(Protocol),
+    /// One is given up, or is over: the stream goes with its connection.
+    Drop(usize),
+    /// All that can go on does.
+    Turn,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        Just(Step::Open(Protocol::Http1)),
+        Just(Step::Open(Protocol::Http2)),
+        (0..6_usize).prop_map(Step::Drop),
+        Just(Step::Turn),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+async fn history(address: String, steps: Vec<Step>) {
+    let clusters = clusters(&address);
+    let pools = Pools::new(clusters.clone(), Registry::new(&MetricsFilter::default()));
+    let local = pools.cluster("c").expect("the cluster");
+    let cluster = clusters.get("c").expect("the cluster");
+    let mut open: Vec<Open> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Open(protocol) => {
+                let stream = pools.open(&local, protocol, &mut ChooseContext::default(), Terms::default());
+                if let Open::Done(Err(error)) = &stream {
+                    assert_eq!(error.why, Failure::Overflow);
+                } else {
+                    open.push(stream);
+                }
+            }
+            Step::Drop(at) if at < open.len() => drop(open.swap_remove(at)),
+            Step::Drop(_) => {}
+            Step::Turn => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let cx = &mut Context::from_waker(Waker::noop());
+                open.retain_mut(|stream| {
+                    let Open::Connecting(_, connecting) = stream else { return true };
+                    match connecting.as_mut().poll(cx) {
+                        Poll::Pending => true,
+                        Poll::Ready(Err(_)) => false,
+                        Poll::Ready(Ok(opened)) => {
+                            *stream = Open::Done(Ok(opened));
+                            true
+                        }
+                    }
+                });
+            }
+        }
+        let [requests, pending, _] = cluster.in_flight();
+        assert!(requests <= LIMITS.max_requests && pending <= LIMITS.max_pending_requests);
+        assert_eq!(requests as usize, open.len());
+        let waiting = open.iter().filter(|stream| matches!(stream, Open::Connecting(..))).count();
+        assert_eq!(pending as usize, waiting);
+        assert!(cluster.hosts()[0].active_connections() <= LIMITS.max_connections);
+    }
+    drop(open);
+    assert_eq!(cluster.in_flight(), [0, 0, 0]);
+    // A connection of HTTP/2 ends on a task of its own.
+    drop((local, pools));
+    for _ in 0..2000 {
+        if cluster.hosts()[0].active_connections() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{} connections are still counted", cluster.hosts()[0].active_connections());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn counters_return_to_zero_after_any_history_of_resets(steps in steps(), refusing: bool) {
+        // A listener that never accepts: the system does it for it.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let _listener = if refusing { None } else { Some(listener) };
+        worker(history(address, steps));
+    }
+}
