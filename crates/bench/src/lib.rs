@@ -23,6 +23,7 @@ mod socket;
 use std::process::ExitCode;
 
 pub use cli::Args;
+pub use serve::echo;
 
 /// Does what the command line says. Exit codes: 0 all well, 1 there were errors among the requests, 2 it
 /// could not run.

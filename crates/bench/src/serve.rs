@@ -75,6 +75,26 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Starts an echo server for `protocol` on a free loopback port and a thread of its own; it lives as long
+/// as the process.
+///
+/// # Errors
+/// When there is no such protocol, no port, or no thread.
+pub fn echo(protocol: &str) -> io::Result<SocketAddr> {
+    let unknown =
+        || io::Error::new(io::ErrorKind::InvalidInput, format!("no RPC protocol is called {protocol:?}"));
+    let dialect = dialect::by_name(protocol).ok_or_else(unknown)?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = listener.local_addr()?;
+    let answers = Answers { dialect, payload: None, delay: Duration::ZERO };
+    thread::Builder::new().name(format!("echo-{protocol}")).spawn(move || {
+        if let Err(error) = serve(listener, answers, &Arc::default()) {
+            eprintln!("mosn: the {} echo server stopped: {error}", dialect.protocol().name());
+        }
+    })?;
+    Ok(address)
+}
+
 fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener, RunError> {
     match mosn_net::bind(&ListenOn::Tcp(address), shared)? {
         BoundListener::Tcp(listener) => Ok(listener),

@@ -1,6 +1,6 @@
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
 };
@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mosn_config::model::{HttpLimits, MirrorSpec, Name, RpcSpec};
 use mosn_core::{ConnectionInfo, Failure, Protocol, RequestHead};
-use mosn_router::Router;
+use mosn_router::{Action, Router};
 use mosn_stream::{
     ServerStream, Service,
     rpc::{Call, Verdict},
@@ -189,6 +189,20 @@ impl<U: Upstreams> Proxy<U> {
     /// Why a request is dropped before its end.
     pub(crate) fn why_dropped(&self) -> Failure {
         if self.leaving.get() { Failure::Drain } else { Failure::ClientGone }
+    }
+
+    /// The clusters that its routes name, as they are now.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<Name> {
+        let Some(router) = self.router() else { return Vec::new() };
+        let routes = router.virtual_hosts().flat_map(|host| host.routes());
+        let forwards = routes.filter_map(|route| match &route.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        });
+        let mut seen = HashSet::new();
+        let names = forwards.flat_map(|forward| forward.cluster_names());
+        names.filter(|name| seen.insert(Arc::clone(name))).cloned().collect()
     }
 
     pub(crate) fn router(&self) -> Option<Rc<LocalRouter>> {

@@ -15,11 +15,11 @@ use std::{
 use mosn_config::model::{
     ChainMatch, DownstreamProtocols, FilterChainSpec, ListenerSpec, NetworkFilterSpec, RouterSource,
 };
-use mosn_core::{ConnectionInfo, Scheme};
+use mosn_core::{ConnectionInfo, Protocol, Scheme};
 use mosn_net::{BoundListener, Io, Meter, Transport, clock, timer};
 use mosn_proxy::{Proxy, ProxySettings, RouterLookup, Routers};
 use mosn_router::Router;
-use mosn_stream::{Drain, Pools, ServerContext, serve_connection};
+use mosn_stream::{Drain, Pools, ServerContext, rpc::RpcUse, serve_connection};
 use mosn_telemetry::{AccessLog, AccessLogWriter, DownstreamMetrics, Registry};
 use mosn_upstream::Clusters;
 use tokio::{
@@ -35,6 +35,8 @@ use crate::{
 /// How often a worker hands over its access-log lines and looks through its idle connections.
 const TICK: Duration = Duration::from_millis(200);
 const SWEEP_TICKS: u32 = 5;
+/// Hosts that a worker connects to ahead of the first RPC call, for each listener.
+const WARM_HOSTS: usize = 16;
 
 /// Ids of downstream connections, in the whole process.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -167,7 +169,14 @@ struct Chain {
 impl Local {
     fn listen(self: &Rc<Self>, shared: &Arc<SharedListener>, socket: Option<BoundListener>) {
         let index = self.listeners.borrow().len();
-        self.listeners.borrow_mut().push(Rc::new(LocalListener::new(self, shared)));
+        let listener = Rc::new(LocalListener::new(self, shared));
+        self.listeners.borrow_mut().push(Rc::clone(&listener));
+        let pools = Rc::clone(&self.pools);
+        tokio::task::spawn_local(async move {
+            // By then the process has started, and whatever it connects to within itself is there.
+            tokio::time::sleep(TICK).await;
+            listener.warm_up(&pools);
+        });
         if let Some(socket) = socket {
             let local = Rc::clone(self);
             let accepting = accept(socket, Arc::clone(&shared.spec.name), move |transport| {
@@ -254,6 +263,20 @@ impl LocalListener {
             shared: Arc::clone(shared),
             access_logs,
             metrics,
+        }
+    }
+
+    /// Opens connections for the calls that its RPC clients are going to make.
+    fn warm_up(&self, pools: &Pools) {
+        let mut left = WARM_HOSTS;
+        for chain in self.chains.iter().chain(&self.default) {
+            let DownstreamProtocols::One(Protocol::Rpc(name)) = *chain.protocols else { continue };
+            let Some(protocol) = mosn_codec::rpc::by_name(name) else { continue };
+            let spec = chain.rpc.iter().find(|(known, _)| *known == name).map(|(_, spec)| *spec);
+            let rpc = RpcUse { protocol, spec: spec.unwrap_or_default(), client: 0 };
+            for cluster in chain.proxy.clusters() {
+                left -= pools.warm_up_rpc(&cluster, &rpc, left);
+            }
         }
     }
 

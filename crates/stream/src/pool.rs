@@ -270,6 +270,18 @@ impl Pools {
         Some(local)
     }
 
+    /// Opens connections for RPC calls to the cluster's hosts ahead of the first call, to `most` of
+    /// them at most. Returns to how many.
+    pub fn warm_up_rpc(&self, cluster: &str, rpc: &RpcUse, most: usize) -> usize {
+        let Some(local) = self.cluster(cluster) else { return 0 };
+        let hosts = local.cluster.hosts().iter().filter(|host| host.is_healthy()).take(most);
+        hosts.map(|host| self.host_pool(&local, host)).fold(0, |count, pool| {
+            let _ = pool.rpc_pool(rpc);
+            pool.warm_up(&local.cluster);
+            count + 1
+        })
+    }
+
     /// A connection that is open and leads to a host of the cluster.
     #[must_use]
     pub fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, cx: &mut ChooseContext<'_>) -> Option<Line> {
@@ -481,6 +493,12 @@ impl HostPool {
     fn warm_up(self: &Rc<Self>, cluster: &Arc<Cluster>) {
         let (pool, cluster) = (Rc::clone(self), Arc::clone(cluster));
         tokio::task::spawn_local(async move {
+            let rpc = pool.rpc.borrow().clone();
+            for rpc in rpc {
+                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && !rpc.is_opening() {
+                    let _ = pool.open_rpc(&cluster, &rpc, &rpc.use_for(0)).await;
+                }
+            }
             // Where it fails, the first request will say so.
             match pool.protocol.get() {
                 Some(Protocol::Http1) if pool.http1.idle() == 0 => {

@@ -71,16 +71,18 @@ impl Default for ClusterSpec {
 /// When an RPC connection is asked for a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepaliveSpec {
-    /// So often, whatever is heard; `None` = after 15 s of silence, where the protocol has heartbeats.
+    /// So often, whatever is heard; `None` = only after a silence, where the protocol has heartbeats.
     pub interval: Option<Duration>,
+    /// How long a silence.
+    pub silence: Duration,
     /// How long the answer may take; six missed in a row end the connection.
     pub timeout: Duration,
 }
 
 impl Default for KeepaliveSpec {
-    /// MOSN's.
+    /// MOSN's (protocols reference 3.5).
     fn default() -> Self {
-        Self { interval: None, timeout: Duration::from_secs(1) }
+        Self { interval: None, silence: Duration::from_secs(15), timeout: Duration::from_secs(1) }
     }
 }
 

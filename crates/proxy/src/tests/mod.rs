@@ -10,6 +10,7 @@ mod mirrors;
 mod one_way;
 mod outcomes;
 mod retries;
+mod rpc;
 mod script;
 mod timeouts;
 mod tunnels;

@@ -35,6 +35,7 @@ pub struct RpcUse {
 pub(crate) struct RpcPool {
     pub(crate) protocol: &'static dyn RpcProtocol,
     pub(crate) mode: PoolMode,
+    spec: RpcSpec,
     connections: RefCell<Vec<Rc<Upstream>>>,
     /// By client, where each has its own.
     bound: RefCell<HashMap<u64, Rc<Upstream>, RandomState>>,
@@ -51,6 +52,7 @@ impl RpcPool {
         Self {
             protocol: of.protocol,
             mode: of.spec.pool,
+            spec: of.spec,
             connections: RefCell::default(),
             bound: RefCell::default(),
             next: Cell::new(0),
@@ -58,6 +60,16 @@ impl RpcPool {
             opened: Notify::new(),
             failure: Cell::new(None),
         }
+    }
+
+    /// How a client's calls use it.
+    pub(crate) fn use_for(&self, client: u64) -> RpcUse {
+        RpcUse { protocol: self.protocol, spec: self.spec, client }
+    }
+
+    /// Whether it has no connection.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
     }
 
     pub(crate) fn is_for(&self, of: &RpcUse) -> bool {

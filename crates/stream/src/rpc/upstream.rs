@@ -15,7 +15,7 @@ use mosn_core::Failure;
 use mosn_net::{
     Io,
     clock::{self, Moment},
-    timer::Timer,
+    timer::{self, Timer},
 };
 use mosn_upstream::{Attempt, Outcome, RequestToken};
 
@@ -31,9 +31,6 @@ use crate::Held;
 const MAX_PENDING: usize = 1 << 20;
 /// Reads of one turn; then others have theirs.
 const READS: u32 = 4;
-/// A connection that has heard nothing for so long is asked for a sign of life, where the protocol
-/// has one and the cluster does not say otherwise (protocols reference 3.5).
-const SILENCE: Duration = Duration::from_secs(15);
 /// Signs of life missed in a row before the connection is given up.
 const MAX_MISSED: u32 = 6;
 /// What a call from an upstream is answered with where there is no client to take it: no processor.
@@ -534,7 +531,7 @@ impl Driver {
             if self.upstream.missed.get() >= MAX_MISSED {
                 return Poll::Ready(());
             }
-            let silent = clock::moment().since(beats.heard) + Duration::from_millis(20) >= SILENCE;
+            let silent = clock::moment().since(beats.heard) + timer::RESOLUTION >= beats.interval;
             if beats.always || silent {
                 self.upstream.beat(beats.timeout);
             }
@@ -653,7 +650,7 @@ impl Beats {
         if !always && !protocol.beats_when_idle() {
             return None;
         }
-        let interval = keepalive.interval.unwrap_or(SILENCE);
+        let interval = keepalive.interval.unwrap_or(keepalive.silence);
         let timer = Timer::after(interval);
         Some(Self { interval, timeout: keepalive.timeout, always, heard: clock::moment(), timer })
     }

@@ -1,0 +1,714 @@
+//! RPC through the real pools, over real sockets: whatever becomes of connections, each caller gets
+//! exactly one answer, and everything is given back.
+
+use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::{Buf, BytesMut};
+use mosn_codec::rpc::{BOLT, Decoded, FrameKind, FrameView, Limits, RpcProtocol, Side};
+use mosn_config::model::{
+    Breakers, ClusterSpec, DownstreamProtocols, HeaderAddSpec, HeaderMutations, HeaderMutationsSpec,
+    HostSpec, HttpLimits, KeepaliveSpec, LocalitySpec, MetricsFilter, PathMatchSpec, PoolMode,
+    RouteMatchSpec, RouteSpec, RouterSpec, RpcSpec, VirtualHostSpec,
+};
+use mosn_core::{ConnectionInfo, Protocol, Scheme};
+use mosn_net::{Io, Meter, Transport};
+use mosn_router::Router;
+use mosn_stream::{Drain, Pools, ServerContext, serve_connection};
+use mosn_telemetry::{Counter, Registry, UpstreamMetrics};
+use mosn_upstream::Clusters;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+};
+
+use super::world::forward;
+use crate::{Proxy, ProxySettings, RouterLookup};
+
+struct Unmetered;
+
+impl Meter for Unmetered {
+    fn read(&self, _bytes: u64) {}
+    fn written(&self, _bytes: u64) {}
+}
+
+/// Runs a test on a worker of its own.
+fn play<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        tokio::task::spawn_local(mosn_net::timer::drive());
+        tokio::time::timeout(Duration::from_secs(60), test()).await.expect("the test hangs");
+    });
+}
+
+/// A frame as it came.
+#[derive(Debug)]
+struct Got {
+    view: FrameView,
+    bytes: Vec<u8>,
+}
+
+impl Got {
+    fn body(&self) -> &[u8] {
+        self.view.body.of(&self.bytes)
+    }
+}
+
+/// One end of a connection that speaks bolt.
+struct Peer {
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    side: Side,
+    buffer: BytesMut,
+}
+
+impl Peer {
+    fn new(stream: TcpStream, side: Side) -> Self {
+        let (read, write) = stream.into_split();
+        Self { read, write, side, buffer: BytesMut::new() }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.write.write_all(bytes).await.expect("written");
+    }
+
+    /// The next frame; `None` when the connection is over.
+    async fn next(&mut self) -> Option<Got> {
+        loop {
+            if let Ok(Decoded::Frame(view)) = BOLT.decode(&self.buffer, self.side, &Limits::default()) {
+                let bytes = self.buffer[..view.len as usize].to_vec();
+                self.buffer.advance(bytes.len());
+                return Some(Got { view, bytes });
+            }
+            if !matches!(self.read.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
+    async fn must(&mut self) -> Got {
+        self.next().await.expect("a frame")
+    }
+
+    /// Nothing comes for a while.
+    async fn assert_silent(&mut self) {
+        let silence = tokio::time::timeout(Duration::from_millis(50), self.next()).await;
+        assert!(silence.is_err(), "{silence:?}");
+    }
+
+    async fn reply(&mut self, id: u64, body: &[u8]) {
+        self.send(&response(id, body)).await;
+    }
+}
+
+fn request(id: u64, timeout_ms: i32, body: &[u8]) -> Vec<u8> {
+    call(1, id, timeout_ms, body)
+}
+
+fn call(kind: u8, id: u64, timeout_ms: i32, body: &[u8]) -> Vec<u8> {
+    let headers = b"\0\0\0\x07service\0\0\0\x02s1";
+    let mut out = vec![1, kind, 0, 1, 1];
+    out.extend_from_slice(&(id as u32).to_be_bytes());
+    out.push(1);
+    out.extend_from_slice(&timeout_ms.to_be_bytes());
+    out.extend_from_slice(&1_u16.to_be_bytes());
+    out.extend_from_slice(&(headers.len() as u16).to_be_bytes());
+    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    out.extend_from_slice(b"C");
+    out.extend_from_slice(headers);
+    out.extend_from_slice(body);
+    out
+}
+
+fn response(id: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![1, 0, 0, 2, 1];
+    out.extend_from_slice(&(id as u32).to_be_bytes());
+    out.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+const GOAWAY: [u8; 22] = [1, 1, 0, 100, 1, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const HEARTBEAT: [u8; 22] = [1, 1, 0, 0, 1, 0, 0, 0, 7, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+
+struct World {
+    proxy: Rc<Proxy<Pools>>,
+    pools: Rc<Pools>,
+    clusters: Clusters,
+    registry: Registry,
+    drain: Rc<Drain>,
+    rpc: Rc<[(&'static str, RpcSpec)]>,
+    accepted: RefCell<mpsc::UnboundedReceiver<TcpStream>>,
+    clients: std::cell::Cell<u64>,
+}
+
+struct Setup {
+    rpc: RpcSpec,
+    cluster: ClusterSpec,
+    router: RouterSpec,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rpc: RpcSpec::default(),
+            cluster: ClusterSpec {
+                name: "c".into(),
+                breakers: Breakers { max_requests: 1000, ..Breakers::default() },
+                ..ClusterSpec::default()
+            },
+            router: RouterSpec {
+                name: "r".into(),
+                virtual_hosts: vec![VirtualHostSpec {
+                    name: "v".into(),
+                    domains: vec!["*".into()],
+                    routes: vec![RouteSpec {
+                        name: None,
+                        matches: RouteMatchSpec { path: PathMatchSpec::Any, ..RouteMatchSpec::default() },
+                        action: forward(|_| {}),
+                        headers: HeaderMutationsSpec::default(),
+                        filter_config: None,
+                        leaves_request: false,
+                    }],
+                    ..VirtualHostSpec::default()
+                }],
+                ..RouterSpec::default()
+            },
+        }
+    }
+}
+
+impl World {
+    async fn new(setup: Setup) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (sender, accepted) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if sender.send(stream).is_err() {
+                    return;
+                }
+            }
+        });
+        let host = HostSpec {
+            address: address.as_str().into(),
+            hostname: "".into(),
+            weight: 1,
+            metadata: None,
+            tls_disable: false,
+        };
+        let clusters = Clusters::new();
+        let localities = vec![LocalitySpec { hosts: vec![host], ..LocalitySpec::default() }];
+        clusters.add_or_update(ClusterSpec { localities, ..setup.cluster }).expect("a cluster");
+        let registry = Registry::new(&MetricsFilter::default());
+        let rpc: Rc<[_]> = Rc::new([("bolt", setup.rpc)]);
+        let settings = ProxySettings {
+            limits: Rc::new(HttpLimits::default()),
+            rpc: Rc::clone(&rpc),
+            router: RouterLookup::inline(Router::build(&setup.router).expect("a router")),
+            metrics: [registry.downstream_global(), registry.downstream_listener("in")],
+            access_logs: Vec::new(),
+            mirror: None,
+        };
+        let pools = Rc::new(Pools::new(clusters.clone(), registry.clone()));
+        let proxy = Rc::new(Proxy::new(settings, Rc::clone(&pools)));
+        let (accepted, clients) = (RefCell::new(accepted), std::cell::Cell::new(0));
+        Self { proxy, pools, clusters, registry, drain: Rc::default(), rpc, accepted, clients }
+    }
+
+    async fn client(&self) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+        let (far, _) = listener.accept().await.expect("accepted");
+        self.clients.set(self.clients.get() + 1);
+        let cx = Rc::new(ServerContext {
+            info: Rc::new(ConnectionInfo {
+                id: self.clients.get(),
+                listener: Arc::from("in"),
+                listener_type: Arc::from(""),
+                local: None,
+                remote: None,
+            }),
+            scheme: Scheme::Http,
+            limits: Rc::new(HttpLimits::default()),
+            rpc: Rc::clone(&self.rpc),
+            idle_timeout: None,
+            drain: Rc::clone(&self.drain),
+        });
+        let (proxy, protocols) = (Rc::clone(&self.proxy), DownstreamProtocols::One(Protocol::Rpc("bolt")));
+        let io = Io::new(Transport::Tcp(far), Rc::new(Unmetered));
+        tokio::task::spawn_local(async move { serve_connection(io, &protocols, cx, proxy).await });
+        Peer::new(near, Side::Upstream)
+    }
+
+    /// The next connection that the proxy makes.
+    async fn upstream(&self) -> Peer {
+        let stream = self.accepted.borrow_mut().recv().await.expect("a connection");
+        Peer::new(stream, Side::Downstream)
+    }
+
+    fn assert_no_connection_waits(&self) {
+        assert!(self.accepted.borrow_mut().try_recv().is_err(), "the proxy made another connection");
+    }
+
+    /// A client and an upstream with an open connection between proxy and upstream.
+    async fn opened(&self) -> (Peer, Peer) {
+        let mut client = self.client().await;
+        client.send(&request(1, 0, b"first")).await;
+        let mut upstream = self.upstream().await;
+        let got = upstream.must().await;
+        upstream.reply(got.view.id, b"first").await;
+        assert_eq!(client.must().await.body(), b"first");
+        (client, upstream)
+    }
+
+    fn count(&self, counter: impl Fn(&UpstreamMetrics) -> &Counter) -> i64 {
+        counter(self.pools.cluster("c").expect("the cluster").metrics()).get()
+    }
+
+    /// Waits until nothing is in flight.
+    async fn settle(&self) {
+        let cluster = self.clusters.get("c").expect("the cluster");
+        for _ in 0..2000 {
+            if cluster.in_flight() == [0; 3] && self.registry.requests_active(None) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("in flight: {:?}, {}", cluster.in_flight(), self.registry.requests_active(None));
+    }
+}
+
+#[test]
+fn a_call_passes_as_it_came_but_for_its_id_and_so_does_its_reply() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut client, mut upstream) = world.opened().await;
+        let sent = request(0x1122_3344, 3000, b"hi");
+        client.send(&sent).await;
+        let got = upstream.must().await;
+        assert_eq!(got.view.id, 2);
+        assert_eq!((&got.bytes[..5], &got.bytes[9..]), (&sent[..5], &sent[9..]));
+        upstream.reply(2, b"ok").await;
+        assert_eq!(client.must().await.bytes, response(0x1122_3344, b"ok"));
+        world.settle().await;
+    });
+}
+
+#[test]
+fn replies_in_any_order_reach_their_callers() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (first, mut upstream) = world.opened().await;
+        let mut clients = vec![first, world.client().await, world.client().await];
+        // The same ids on every connection.
+        for (index, client) in clients.iter_mut().enumerate() {
+            for id in 10..20 {
+                client.send(&request(id, 0, format!("{index}/{id}").as_bytes())).await;
+            }
+        }
+        let mut calls = Vec::new();
+        for _ in 0..30 {
+            calls.push(upstream.must().await);
+        }
+        calls.reverse();
+        calls.rotate_left(7);
+        for call in &calls {
+            upstream.reply(call.view.id, call.body()).await;
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            let mut ids = Vec::new();
+            for _ in 0..10 {
+                let reply = client.must().await;
+                assert_eq!(reply.body(), format!("{index}/{}", reply.view.id).as_bytes());
+                ids.push(reply.view.id);
+            }
+            ids.sort_unstable();
+            assert_eq!(ids, (10..20).collect::<Vec<_>>());
+        }
+        world.assert_no_connection_waits();
+        world.settle().await;
+    });
+}
+
+#[test]
+fn an_upstream_that_dies_answers_each_outstanding_call_once() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut one, mut upstream) = world.opened().await;
+        let mut two = world.client().await;
+        for id in 1..=20 {
+            one.send(&request(id, 0, b"x")).await;
+            two.send(&request(id, 0, b"x")).await;
+        }
+        for _ in 0..40 {
+            upstream.must().await;
+        }
+        drop(upstream);
+        for client in [&mut one, &mut two] {
+            let mut ids = Vec::new();
+            for _ in 0..20 {
+                let reply = client.must().await;
+                assert_eq!((reply.view.kind, reply.view.status), (FrameKind::Response, 3));
+                ids.push(reply.view.id);
+            }
+            ids.sort_unstable();
+            assert_eq!(ids, (1..=20).collect::<Vec<_>>());
+            client.assert_silent().await;
+        }
+        world.settle().await;
+        assert_eq!(world.count(|metrics| &metrics.connection_remote_close_with_active_request), 1);
+        // The next call finds another connection.
+        one.send(&request(99, 0, b"again")).await;
+        let mut upstream = world.upstream().await;
+        let got = upstream.must().await;
+        assert_eq!(got.view.id, 1);
+        upstream.reply(1, b"there").await;
+        assert_eq!(one.must().await.body(), b"there");
+    });
+}
+
+#[test]
+fn a_late_reply_is_dropped_and_the_caller_has_heard_of_the_timeout() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut client, mut upstream) = world.opened().await;
+        let begun = tokio::time::Instant::now();
+        client.send(&request(5, 200, b"slow")).await;
+        client.send(&request(6, -1, b"patient")).await;
+        let (slow, patient) = (upstream.must().await, upstream.must().await);
+        let reply = client.must().await;
+        let took = begun.elapsed();
+        assert_eq!((reply.view.id, reply.view.status), (5, 7));
+        assert!(took >= Duration::from_millis(200), "{took:?}");
+        upstream.reply(slow.view.id, b"late").await;
+        upstream.reply(slow.view.id, b"twice").await;
+        upstream.reply(4_000_000_000, b"unknown").await;
+        client.assert_silent().await;
+        assert_eq!(world.count(|metrics| &metrics.response_dropped), 3);
+        upstream.reply(patient.view.id, b"at last").await;
+        assert_eq!(client.must().await.body(), b"at last");
+        world.settle().await;
+        assert_eq!(world.count(|metrics| &metrics.request_timeout), 1);
+    });
+}
+
+#[test]
+fn goaway_stops_new_calls_but_finishes_old_ones() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut client, mut upstream) = world.opened().await;
+        client.send(&request(5, 0, b"old")).await;
+        let old = upstream.must().await;
+        upstream.send(&GOAWAY).await;
+        client.assert_silent().await;
+        client.send(&request(6, 0, b"new")).await;
+        let mut another = world.upstream().await;
+        let new = another.must().await;
+        assert_eq!(new.body(), b"new");
+        another.reply(new.view.id, b"new").await;
+        assert_eq!(client.must().await.body(), b"new");
+        upstream.reply(old.view.id, b"old").await;
+        assert_eq!(client.must().await.body(), b"old");
+        assert!(upstream.next().await.is_none(), "the connection ends with its last call");
+        world.settle().await;
+    });
+}
+
+#[test]
+fn signs_of_life_are_answered_here_and_asked_for_on_a_silent_upstream() {
+    play(|| async {
+        let keepalive = KeepaliveSpec {
+            interval: Some(Duration::from_millis(60)),
+            timeout: Duration::from_millis(30),
+            ..KeepaliveSpec::default()
+        };
+        let cluster = ClusterSpec { keepalive, ..Setup::default().cluster };
+        let world = World::new(Setup { cluster, ..Setup::default() }).await;
+        let (mut client, mut upstream) = world.opened().await;
+        client.send(&HEARTBEAT).await;
+        let reply = client.must().await;
+        assert_eq!((reply.view.kind, reply.view.id), (FrameKind::HeartbeatReply, 7));
+        upstream.send(&HEARTBEAT).await;
+        assert_eq!(upstream.must().await.view.kind, FrameKind::HeartbeatReply);
+        let mut beats = 0;
+        while let Some(frame) = upstream.next().await {
+            assert_eq!(frame.view.kind, FrameKind::Heartbeat);
+            beats += 1;
+        }
+        assert_eq!(beats, 6, "signs of life that went unanswered until the connection was given up");
+    });
+}
+
+#[test]
+fn a_silent_upstream_is_asked_and_lives_on_as_long_as_it_answers() {
+    play(|| async {
+        let keepalive = KeepaliveSpec {
+            interval: None,
+            silence: Duration::from_millis(40),
+            timeout: Duration::from_millis(20),
+        };
+        let cluster = ClusterSpec { keepalive, ..Setup::default().cluster };
+        let world = World::new(Setup { cluster, ..Setup::default() }).await;
+        let (_client, mut upstream) = world.opened().await;
+        let begun = tokio::time::Instant::now();
+        for _ in 0..8 {
+            let beat = upstream.must().await;
+            assert_eq!(beat.view.kind, FrameKind::Heartbeat);
+            upstream.send(&[1, 0, 0, 0, 1]).await;
+            upstream.send(&(beat.view.id as u32).to_be_bytes()).await;
+            upstream.send(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+        }
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(8 * 40), "{took:?}");
+    });
+}
+
+#[test]
+fn a_call_without_reply_leaves_nothing_behind() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut client, mut upstream) = world.opened().await;
+        client.send(&call(2, 5, -1, b"told")).await;
+        let got = upstream.must().await;
+        assert_eq!((got.view.kind, got.body()), (FrameKind::OneWay, &b"told"[..]));
+        client.assert_silent().await;
+        world.settle().await;
+        // Nor does one that nobody can take.
+        drop(upstream);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.clusters.update_hosts("c", Vec::new()).expect("no hosts");
+        client.send(&call(2, 6, -1, b"lost")).await;
+        client.assert_silent().await;
+        client.send(&request(7, 0, b"lost")).await;
+        assert_eq!(client.must().await.view.status, 6);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn the_calls_of_a_client_that_leaves_are_given_up() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut stays, mut upstream) = world.opened().await;
+        let mut leaves = world.client().await;
+        for id in 1..=10 {
+            leaves.send(&request(id, 0, b"x")).await;
+        }
+        let mut ids = Vec::new();
+        for _ in 0..10 {
+            ids.push(upstream.must().await.view.id);
+        }
+        drop(leaves);
+        world.settle().await;
+        for id in ids {
+            upstream.reply(id, b"too late").await;
+        }
+        stays.send(&request(3, 0, b"here")).await;
+        let got = upstream.must().await;
+        upstream.reply(got.view.id, b"here").await;
+        assert_eq!(stays.must().await.body(), b"here");
+        assert_eq!(world.count(|metrics| &metrics.response_dropped), 10);
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_read_no_more_and_harms_nobody() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut quick, mut upstream) = world.opened().await;
+        let deaf = world.client().await;
+        let (mut deaf_write, _deaf_read) = (deaf.write, deaf.read);
+        let flood = tokio::task::spawn_local(async move {
+            let sent = request(1, 0, &vec![b'x'; 64 * 1024]);
+            for _ in 0..2000 {
+                if deaf_write.write_all(&sent).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut carried = 0;
+        let mut served = 0;
+        while served < 20 {
+            if served * 10 <= carried {
+                quick.send(&request(1000 + served, 0, b"quick")).await;
+            }
+            loop {
+                let Ok(got) = tokio::time::timeout(Duration::from_millis(100), upstream.next()).await else {
+                    break;
+                };
+                let got = got.expect("the upstream connection lives");
+                upstream.reply(got.view.id, got.body()).await;
+                if got.body() == b"quick" {
+                    break;
+                }
+                carried += 1;
+            }
+            assert_eq!(quick.must().await.body(), b"quick");
+            served += 1;
+            carried = carried.max(served * 10);
+        }
+        assert!(!flood.is_finished(), "the client that does not read was read to its end");
+    });
+}
+
+#[test]
+fn a_ping_pong_pool_carries_one_call_at_a_time_on_a_connection() {
+    play(|| async {
+        let rpc = RpcSpec { pool: PoolMode::PingPong, ..RpcSpec::default() };
+        let world = World::new(Setup { rpc, ..Setup::default() }).await;
+        let (mut client, mut first) = world.opened().await;
+        client.send(&request(5, 0, b"a")).await;
+        let a = first.must().await;
+        client.send(&request(6, 0, b"b")).await;
+        let mut second = world.upstream().await;
+        let b = second.must().await;
+        first.reply(a.view.id, b"a").await;
+        second.reply(b.view.id, b"b").await;
+        client.must().await;
+        client.must().await;
+        client.send(&request(7, 0, b"c")).await;
+        tokio::select! {
+            got = first.must() => assert_eq!(got.body(), b"c"),
+            got = second.must() => assert_eq!(got.body(), b"c"),
+        }
+        world.assert_no_connection_waits();
+    });
+}
+
+#[test]
+fn bound_connections_carry_calls_both_ways_and_end_together() {
+    play(|| async {
+        let rpc = RpcSpec { pool: PoolMode::Binding, ..RpcSpec::default() };
+        let world = World::new(Setup { rpc, ..Setup::default() }).await;
+        let (mut one, mut first) = world.opened().await;
+        let (mut two, mut second) = world.opened().await;
+        first.send(&request(77, 0, b"callback")).await;
+        let pushed = one.must().await;
+        assert_eq!(
+            (pushed.view.kind, pushed.view.id, pushed.body()),
+            (FrameKind::Request, 77, &b"callback"[..])
+        );
+        one.send(&response(77, b"done")).await;
+        assert_eq!(first.must().await.bytes, response(77, b"done"));
+        drop(first);
+        assert!(one.next().await.is_none(), "the client's connection ends with its upstream's");
+        second.send(&request(78, 0, b"still")).await;
+        assert_eq!(two.must().await.body(), b"still");
+        drop(two);
+        assert!(second.next().await.is_none(), "the upstream's connection ends with its client's");
+        world.settle().await;
+    });
+}
+
+#[test]
+fn an_upstream_that_calls_nobody_in_particular_is_told_so() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (mut client, mut upstream) = world.opened().await;
+        upstream.send(&request(77, 0, b"callback")).await;
+        let told = upstream.must().await;
+        assert_eq!((told.view.kind, told.view.id, told.view.status), (FrameKind::Response, 77, 6));
+        client.assert_silent().await;
+    });
+}
+
+#[test]
+fn a_changed_header_is_written_anew_and_everything_else_passes() {
+    play(|| async {
+        let mut router = Setup::default().router;
+        let add = HeaderAddSpec { name: "zone".into(), value: "z1".into(), append: true };
+        router.virtual_hosts[0].routes[0].headers = HeaderMutationsSpec {
+            inner: Some(Box::new(HeaderMutations { request_add: vec![add], ..HeaderMutations::default() })),
+        };
+        let world = World::new(Setup { router, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        client.send(&request(5, 0, b"body")).await;
+        let mut upstream = world.upstream().await;
+        let got = upstream.must().await;
+        assert_eq!(got.body(), b"body");
+        assert_eq!(
+            got.view.headers.of(&got.bytes),
+            b"\0\0\0\x07service\0\0\0\x02s1\0\0\0\x04zone\0\0\0\x02z1"
+        );
+        upstream.reply(got.view.id, b"ok").await;
+        assert_eq!(client.must().await.bytes, response(5, b"ok"));
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_drain_finishes_calls_says_goaway_where_asked_to_and_closes() {
+    play(|| async {
+        let rpc = RpcSpec { goaway: true, ..RpcSpec::default() };
+        let world = World::new(Setup { rpc, ..Setup::default() }).await;
+        let (mut client, mut upstream) = world.opened().await;
+        client.send(&request(5, 0, b"x")).await;
+        let got = upstream.must().await;
+        world.drain.begin();
+        assert_eq!(client.must().await.view.kind, FrameKind::GoAway);
+        client.assert_silent().await;
+        upstream.reply(got.view.id, b"done").await;
+        assert_eq!(client.must().await.body(), b"done");
+        assert!(client.next().await.is_none());
+    });
+}
+
+#[test]
+fn whatever_happens_each_call_is_answered_once() {
+    for seed in 0..6_u64 {
+        play(|| async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let world = World::new(Setup::default()).await;
+            let mut clients = vec![world.client().await, world.client().await];
+            let mut upstreams: Vec<Peer> = Vec::new();
+            let mut asked: Vec<HashMap<u64, usize>> = vec![HashMap::new(), HashMap::new()];
+            let mut waiting: Vec<(usize, u64)> = Vec::new();
+            let mut next_id = 1;
+            for _ in 0..80 {
+                match random.u8(0..10) {
+                    0..5 => {
+                        let which = random.usize(0..2);
+                        clients[which].send(&request(next_id, random.i32(20..120), b"x")).await;
+                        asked[which].insert(next_id, 0);
+                        next_id += 1;
+                    }
+                    5..8 if !waiting.is_empty() => {
+                        let (which, id) = waiting.swap_remove(random.usize(0..waiting.len()));
+                        let _ = upstreams[which].write.write_all(&response(id, b"y")).await;
+                    }
+                    8 if !upstreams.is_empty() => {
+                        // Half-dead ones stay in the list so that places keep their meaning.
+                        let which = random.usize(0..upstreams.len());
+                        let _ = upstreams[which].write.shutdown().await;
+                    }
+                    _ => tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await,
+                }
+                while let Ok(stream) = world.accepted.borrow_mut().try_recv() {
+                    upstreams.push(Peer::new(stream, Side::Downstream));
+                }
+                for (which, upstream) in upstreams.iter_mut().enumerate() {
+                    while let Ok(Some(got)) =
+                        tokio::time::timeout(Duration::from_millis(1), upstream.next()).await
+                    {
+                        waiting.push((which, got.view.id));
+                    }
+                }
+            }
+            for (client, asked) in clients.iter_mut().zip(&mut asked) {
+                while asked.values().any(|answers| *answers == 0) {
+                    let reply = client.must().await;
+                    *asked.get_mut(&reply.view.id).expect("a call that was made") += 1;
+                }
+                client.assert_silent().await;
+                assert!(asked.values().all(|answers| *answers == 1), "seed {seed}: {asked:?}");
+            }
+            world.settle().await;
+        });
+    }
+}
