@@ -171,6 +171,12 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                 Ok(Acquired { stream, attempt, host }) => {
                     self.report.acquired(target.protocol, &stream, attempt, &host);
                     self.prepare(route, forward);
+                    if forward.rewrites_to_hostname()
+                        && self.proxy.upstreams.found_by_name(&target.cluster)
+                        && let Some(hostname) = &host.hostname
+                    {
+                        forward.rewrite_to_hostname(&mut self.report.head, hostname);
+                    }
                     self.exchange(route, forward, &target.cluster, stream, &mut replay, &mut budget).await
                 }
                 Err(not) => {

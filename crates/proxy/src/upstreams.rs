@@ -1,5 +1,6 @@
 use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
+use mosn_config::model::Discovery;
 use mosn_config::model::RpcSpec;
 use mosn_core::{Failure, Protocol};
 use mosn_net::clock;
@@ -26,6 +27,9 @@ pub trait Upstreams: Sized + 'static {
 
     /// The cluster's metrics.
     fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics;
+
+    /// Whether its hosts are found by name.
+    fn found_by_name(&self, cluster: &Self::Cluster) -> bool;
 
     /// How many of its hosts are healthy.
     fn healthy_hosts(&self, cluster: &Self::Cluster) -> u32;
@@ -134,6 +138,10 @@ impl Upstreams for Pools {
 
     fn metrics<'a>(&self, cluster: &'a LocalCluster) -> &'a UpstreamMetrics {
         cluster.metrics()
+    }
+
+    fn found_by_name(&self, cluster: &LocalCluster) -> bool {
+        matches!(cluster.cluster().discovery(), Discovery::StrictDns(_))
     }
 
     fn healthy_hosts(&self, cluster: &LocalCluster) -> u32 {

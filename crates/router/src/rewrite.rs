@@ -60,10 +60,19 @@ impl Forward {
         }
     }
 
-    /// Whether the request's host becomes the chosen host's name, on clusters resolved by DNS.
+    /// Whether the request's host becomes the chosen host's name, where hosts are found by name; see
+    /// [`Self::rewrite_to_hostname`].
     #[must_use]
     pub fn rewrites_to_hostname(&self) -> bool {
         self.rewrite.as_ref().is_some_and(|rewrite| matches!(rewrite.host, Some(HostRewrite::HostName)))
+    }
+
+    /// Makes the chosen host's name the request's host; a name that can be none changes nothing. Each
+    /// try has a host of its own.
+    pub fn rewrite_to_hostname(&self, head: &mut RequestHead, hostname: &str) {
+        if authority::valid(hostname.as_bytes()) {
+            head.authority = Bytes::copy_from_slice(hostname.as_bytes());
+        }
     }
 }
 

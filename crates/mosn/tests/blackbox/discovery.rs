@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use mosn_tests::{Config, Listener, Mosn, NameServer, Origin, Request, run, to, until};
+use mosn_tests::{
+    Config, Listener, Mosn, NameServer, Origin, Request, echo_http1, echo_http2, run, to, until,
+};
 use serde_json::{Value, json};
 
 use crate::{MOSN, start};
@@ -60,6 +62,39 @@ fn every_address_of_a_name_is_a_host_as_long_as_it_has_it() {
     assert_eq!([said(&mosn), said(&mosn)].iter().filter(|who| *who == "one").count(), 1);
     server.set("web.svc.test", 60, &["127.0.0.2"]);
     until("one to go", || (0..4).all(|_| said(&mosn) == "two").then_some(()));
+}
+
+#[test]
+fn a_request_can_carry_the_name_of_the_host_it_goes_to() {
+    let server = NameServer::new();
+    server.set("web.test", 60, &["127.0.0.1"]);
+    for protocol in ["Http1", "Http2"] {
+        let (origin, origin2) = (echo_http1(), echo_http2());
+        let address = if protocol == "Http1" { origin.address() } else { origin2.address() };
+        let log = if protocol == "Http1" { origin.log() } else { origin2.log() };
+        let port = address.rsplit_once(':').unwrap().1;
+        let listener =
+            Listener::new("in", protocol).routes([to("/", "up", &json!({ "auto_host_rewrite": true }))]);
+        let config =
+            |cluster: &Value| Config::new().listener(listener.clone()).cluster_with("up", &[], cluster);
+        let by_name = strict_dns(&server, &format!("web.test:{port}"), &json!({}));
+        let mosn = start(&config(&by_name));
+        until("the name is known", || {
+            (mosn.ask("in", &Request::get("/").to("asked.test")).status == 200).then_some(())
+        });
+        assert_eq!(log.requests().last().unwrap().authority, "web.test", "{protocol}");
+        let named = json!({ "hosts": [{ "address": format!("web.test:{port}"), "hostname": "inner.test" }] });
+        let mosn = start(&config(&strict_dns(&server, "", &named)));
+        until("the name is known", || {
+            (mosn.ask("in", &Request::get("/").to("asked.test")).status == 200).then_some(())
+        });
+        assert_eq!(log.requests().last().unwrap().authority, "inner.test", "{protocol}");
+        // A host that was listed keeps the name that the client asked for.
+        let listed = json!({ "hosts": [{ "address": address, "hostname": "inner.test" }] });
+        let mosn = start(&config(&listed));
+        assert_eq!(mosn.ask("in", &Request::get("/").to("asked.test")).status, 200);
+        assert_eq!(log.requests().last().unwrap().authority, "asked.test", "{protocol}");
+    }
 }
 
 #[test]

@@ -221,6 +221,10 @@ impl Upstreams for Upstream {
         &cluster.metrics
     }
 
+    fn found_by_name(&self, _cluster: &Self::Cluster) -> bool {
+        true
+    }
+
     fn healthy_hosts(&self, _cluster: &Self::Cluster) -> u32 {
         2
     }

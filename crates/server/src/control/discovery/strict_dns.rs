@@ -1,6 +1,6 @@
 //! Hosts by name: every address of a name is a host.
 
-use std::{cell::RefCell, net::SocketAddr, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use mosn_codec::dns::Family;
 use mosn_config::model::{DnsFamily, HostSpec, StrictDnsSpec};
@@ -49,7 +49,7 @@ struct Known {
 
 struct Name {
     index: usize,
-    name: std::sync::Arc<str>,
+    name: Arc<str>,
     port: u16,
     spec: Rc<StrictDnsSpec>,
     known: Rc<Known>,
@@ -110,7 +110,16 @@ impl Name {
 
 impl Known {
     fn put(&self, index: usize, host: &HostSpec, port: u16, found: &Found) {
-        let at = |ip| HostSpec { address: SocketAddr::new(ip, port).to_string().into(), ..host.clone() };
+        // The name that was asked for is the host's own, unless it was given another.
+        let hostname = match host.address.rsplit_once(':') {
+            Some((name, _)) if host.hostname.is_empty() => name.into(),
+            _ => host.hostname.clone(),
+        };
+        let at = |ip| HostSpec {
+            address: SocketAddr::new(ip, port).to_string().into(),
+            hostname: Arc::clone(&hostname),
+            ..host.clone()
+        };
         self.hosts.borrow_mut()[index] = found.addresses.iter().copied().map(at).collect();
         let mut all: Vec<HostSpec> = self.hosts.borrow().iter().flatten().cloned().collect();
         // A server that rotates its answers changes nothing.
