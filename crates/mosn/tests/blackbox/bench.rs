@@ -5,9 +5,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use mosn_tests::run;
+use mosn_tests::{Config, Listener, route, run};
+use serde_json::json;
 
-use crate::MOSN;
+use crate::{MOSN, start};
 
 /// An echo server, killed when dropped.
 struct Echo {
@@ -62,4 +63,21 @@ fn a_target_that_is_not_there_is_said_with_another_exit_code() {
     let output = run(MOSN, &["bench", "load", "tars", "--target", "127.0.0.1:1"]);
     assert_eq!(output.code, 2, "{output:?}");
     assert!(output.err.contains("cannot connect to 127.0.0.1:1 (connection 1 of 1)"), "{output:?}");
+}
+
+#[test]
+fn large_calls_and_replies_pass_the_proxy_both_ways_at_once() {
+    for protocol in ["bolt", "dubbo"] {
+        let echo = Echo::start(protocol);
+        let by_service = json!({ "headers": [{ "name": "service", "value": "com.example.EchoService" }] });
+        let routes = [route(&by_service, &json!({ "route": { "cluster_name": "up" } }))];
+        let config = Config::new()
+            .listener(Listener::new("in", protocol).routes(routes))
+            .cluster("up", &[&echo.address]);
+        let mosn = start(&config);
+        let target = mosn.address("in").to_string();
+        let large = ["--body", "8m", "--outstanding", "2", "--duration", "200ms", "--warmup", "0s"];
+        let output = run(MOSN, &[&["bench", "load", protocol, "--target", &target][..], &large].concat());
+        assert_eq!(output.code, 0, "{output:?}");
+    }
 }

@@ -160,6 +160,11 @@ impl<S: Service> Serving<S> {
             ready!(upstream.poll_room(task));
             self.calls.blocked = None;
         }
+        if client.wire().waiting() > CONGESTED {
+            // What is left after this waits for the socket, which wakes us; flushed only later, all
+            // of it might leave at once, and nobody would.
+            client.wire().flush();
+        }
         if client.wire().waiting() > CONGESTED || client.calls() >= MOST_CALLS {
             client.set_waits(true);
             return Poll::Pending;
