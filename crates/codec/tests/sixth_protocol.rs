@@ -1,4 +1,5 @@
 //! A protocol that the proxy does not know, in one file: what it takes to add one.
+//! `docs/extending-protocol.md` walks through it.
 //!
 //! The toy's frames: `'x', type (0 heartbeat, 1 message, 2 goaway), direction (0 request,
 //! 1 response), id u32`, in responses a status u16, then the content's length u32 and the content.
@@ -186,4 +187,17 @@ fn a_changed_body_is_rebuilt() {
     let edit = Edit { body: Some(b"changed"), ..Edit::default() };
     TOY.rebuild(RESPONSE, &view, edit, 9, &mut out).unwrap();
     assert_eq!(&out[..], b"x\x01\x01\0\0\0\x09\0\0\0\0\0\x07changed");
+}
+
+#[test]
+fn the_page_that_walks_through_it_shows_this_code() {
+    let page = include_str!("../../../docs/extending-protocol.md");
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let source = trimmed(include_str!("sixth_protocol.rs"));
+    let blocks: Vec<_> =
+        page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 8, "{}", blocks.len());
+    for block in blocks {
+        assert!(source.contains(trimmed(block).trim()), "not in sixth_protocol.rs:\n{block}");
+    }
 }
