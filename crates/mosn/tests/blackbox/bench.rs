@@ -76,7 +76,18 @@ fn large_calls_and_replies_pass_the_proxy_both_ways_at_once() {
             .cluster("up", &[&echo.address]);
         let mosn = start(&config);
         let target = mosn.address("in").to_string();
-        let large = ["--body", "8m", "--outstanding", "2", "--duration", "200ms", "--warmup", "0s"];
+        let large = [
+            "--body",
+            "8m",
+            "--outstanding",
+            "2",
+            "--duration",
+            "200ms",
+            "--warmup",
+            "0s",
+            "--timeout",
+            "20s",
+        ];
         let output = run(MOSN, &[&["bench", "load", protocol, "--target", &target][..], &large].concat());
         assert_eq!(output.code, 0, "{output:?}");
     }
