@@ -89,7 +89,8 @@ fn a_service_of_dot_star_is_any_unless_more_is_said() {
     };
     assert_eq!(value(r#""value":".*""#), ValueMatchSpec::NonEmpty);
     assert_eq!(value(r#""value":".*","regex":true"#), ValueMatchSpec::NonEmpty);
-    assert_eq!(value(r#""value":"com.foo","regex":true"#), ValueMatchSpec::Exact("com.foo".into()));
+    assert_eq!(value(r#""value":"com.foo""#), ValueMatchSpec::Exact("com.foo".into()));
+    assert_eq!(value(r#""value":"com.foo","regex":true"#), ValueMatchSpec::Regex("com.foo".into()));
     assert_eq!(
         value(r#""value":"com.foo","invert_match":true,"regex":true"#),
         ValueMatchSpec::Regex("com.foo".into())

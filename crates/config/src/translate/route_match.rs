@@ -65,6 +65,7 @@ fn headers(
         && only.name == "service"
         && !is_ours(only)
         && !only.value.is_empty()
+        && (!only.regex || only.value == ".*")
     {
         // RPC routes write `service: ".*"` for any service, with or without `regex`.
         let value = match only.value.as_str() {
