@@ -11,13 +11,13 @@ use serde_json::json;
 use crate::{MOSN, start};
 
 /// An echo server, killed when dropped.
-struct Echo {
+pub struct Echo {
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Echo {
-    fn start(protocol: &str) -> Self {
+    pub fn start(protocol: &str) -> Self {
         let mut process =
             Command::new(MOSN).args(["bench", "serve", protocol]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

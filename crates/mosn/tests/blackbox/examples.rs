@@ -14,19 +14,27 @@ fn every_example_starts_and_answers_by_itself() {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     assert!(files.len() >= 4, "{files:?}");
     for path in files {
-        let mut document: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        move_ports(&mut document);
+        let document = document(path.file_name().unwrap().to_str().unwrap());
         let mosn = Mosn::start(MOSN.as_ref(), &document, &[]);
         let answered = ask_all(&mosn, &document["servers"][0]);
-        assert!(answered > 0, "{} has no route that answers by itself", path.display());
+        let routers = document["servers"][0]["routers"].as_array().unwrap();
+        // Routes for RPC have headers only.
+        let web = routers.iter().flat_map(routes).any(|(_, route)| route["match"]["headers"].is_null());
+        assert!(answered > 0 || !web, "{} has no route that answers by itself", path.display());
     }
+}
+
+/// An example, whose ports the harness is to choose.
+pub fn document(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let mut document = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    move_ports(&mut document);
+    document
 }
 
 /// An example whose clusters have these hosts.
 fn example(name: &str, hosts: &[(&str, Vec<String>)]) -> Mosn {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
-    let mut document: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    move_ports(&mut document);
+    let mut document = document(name);
     for (cluster, addresses) in hosts {
         let clusters = document["cluster_manager"]["clusters"].as_array_mut().unwrap();
         let found = clusters.iter_mut().find(|found| found["name"] == *cluster).unwrap();
@@ -97,7 +105,8 @@ fn ask_all(mosn: &Mosn, server: &Value) -> usize {
         let protocols: &[&str] = match proxy["downstream_protocol"].as_str().unwrap() {
             "Http1" => &["Http1"],
             "Http2" => &["Http2"],
-            _ => &["Http1", "Http2"],
+            "Auto" => &["Http1", "Http2"],
+            _ => &[],
         };
         let routers = server["routers"].as_array().unwrap();
         let router =

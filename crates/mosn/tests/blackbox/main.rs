@@ -22,6 +22,7 @@ mod protocol;
 mod quick_start;
 mod retries;
 mod routing;
+mod rpc_examples;
 mod strictness;
 
 use mosn_tests::{Config, Mosn};
