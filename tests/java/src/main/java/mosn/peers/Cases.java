@@ -167,7 +167,7 @@ final class Cases {
     echo.place();
     Set<Integer> before = Sockets.to(target.port());
     expect(!before.isEmpty(), "no connection to be idle");
-    Thread.sleep(Main.HEARTBEAT * 10);
+    Thread.sleep(Main.HEARTBEAT * 8);
     Set<Integer> after = Sockets.to(target.port());
     expect(after.containsAll(before), "connections from " + before + " became " + after);
     long began = System.nanoTime();
@@ -179,16 +179,16 @@ final class Cases {
   private static String timeout(Stack stack, Target target) throws Exception {
     int patience = 500;
     Echo hasty = stack.connect(target, Echo.class, patience, false).sync();
-    for (int i = 0; i < 3; i++) {
-      Failure failure = failing("a late call", () -> hasty.sleep(1_200));
+    for (int i = 0; i < 2; i++) {
+      Failure failure = failing("a late call", () -> hasty.sleep(900));
       failure.is(stack, Kind.TIMEOUT, "a late call");
       within(failure.millis(), patience - 50, patience + 600, "its timeout");
     }
     // The late answers must meet no other call.
     Echo echo = caller(stack, target).sync();
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 20; i++) {
       equal(echo.echo(Data.of(50, i)), Data.of(50, i), "a call after it");
-      Thread.sleep(50);
+      Thread.sleep(40);
     }
     return null;
   }
