@@ -124,3 +124,18 @@ fn a_body_longer_than_the_route_keeps_is_sent_once() {
     assert_eq!(mosn.ask("in", &Request::post("/", "0123456789x")).status, 503);
     assert_eq!(bad.log().requests().len(), 5);
 }
+
+#[test]
+fn a_frozen_host_is_found_out_and_then_costs_no_request_any_time() {
+    let (frozen, one, two) = (frozen(), Origin::saying("one"), Origin::saying("two"));
+    let policy = json!({ "retry_conditions": ["reset"], "num_retries": 1, "retry_timeout": "50ms" });
+    let detection = json!({ "consecutive_5xx": 3, "base_ejection_time": "300s", "max_ejection_percent": 50 });
+    let hosts = [&*frozen.address(), &*one.address(), &*two.address()];
+    let mosn = start(&retrying(&policy, &hosts, &json!({ "outlier_detection": detection })));
+    let mut client = mosn.client("Http1");
+    for _ in 0..200 {
+        assert_eq!(client.ask(&Request::post("/", "x")).status, 200);
+    }
+    assert_eq!(frozen.log().requests().len(), 3, "its third time limit was the last");
+    assert_eq!(mosn.access_log("Http1", 200).len(), 200);
+}
