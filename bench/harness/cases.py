@@ -382,10 +382,11 @@ class LargeConfig(Case):
     hosts: int = 10
     virtual_hosts: int = 10000
     routes: int = 10
+    folders: bool = False
     origin: FixedOrigin = field(default=None, repr=False)
 
     def fits(self, peer):
-        return peer.name in ("mosn", "mosn-go", "envoy")
+        return peer.name in ("mosn", "mosn-go") or (peer.name == "envoy" and not self.folders)
 
     def open(self, bench):
         self.origin = FixedOrigin(bench.tools, bench.out / self.name / "origin", bench.placement.origin)
@@ -501,5 +502,11 @@ CASES = [
         "large-config",
         "10,000 clusters x 10 hosts, 10,000 virtual hosts x 10 routes",
         goals=(Goal("ready_s", 1.0), Goal("rss_mb", 120)),
+    ),
+    LargeConfig(
+        "large-folders",
+        "The same, one file for each cluster and virtual host",
+        goals=(Goal("ready_s", 1.0), Goal("rss_mb", 120)),
+        folders=True,
     ),
 ]

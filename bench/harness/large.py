@@ -38,7 +38,7 @@ class Prepared:
         return {
             "ready_s": ready,
             "rss_mb": self.process.rss() / MIB,
-            "config_mb": self.config.stat().st_size / MIB,
+            "config_mb": sum(file.stat().st_size for file in self.folder.rglob("*.json")) / MIB,
         }
 
     def stop(self):
@@ -87,8 +87,18 @@ class Prepared:
         ]
         self.config = self.folder / "conf" / "mosn.json"
         self.config.parent.mkdir(exist_ok=True)
+        if self.shape.folders:
+            self._into_folder(document["cluster_manager"], "clusters", "clusters_configs")
+            self._into_folder(document["servers"][0]["routers"][0], "virtual_hosts", "router_configs")
         self.config.write_text(json.dumps(document))
         return [peer.binary, "start", "-c", self.config], {"GOMAXPROCS": "1"}
+
+    def _into_folder(self, owner, key, folder_key):
+        folder = self.folder / key
+        folder.mkdir(exist_ok=True)
+        for item in owner.pop(key):
+            (folder / f"{item['name']}.json").write_text(json.dumps(item))
+        owner[folder_key] = str(folder)
 
     def _envoy(self, peer, setup):
         clusters = [

@@ -18,8 +18,9 @@ use crate::load::Format;
 #[derive(Debug)]
 pub struct WriteBack {
     file: PathBuf,
-    /// The file's text when it was last written.
-    last: Option<String>,
+    /// The hash of the file's text when it was last written.
+    last: Option<u64>,
+    hasher: ahash::RandomState,
     /// By path, what each of a folder's files holds.
     folders: HashMap<String, HashMap<String, Text>>,
 }
@@ -52,7 +53,7 @@ impl WriteBack {
     /// For a configuration that was read from `file`.
     #[must_use]
     pub fn new(file: PathBuf) -> Self {
-        Self { file, last: None, folders: HashMap::new() }
+        Self { file, last: None, hasher: ahash::RandomState::new(), folders: HashMap::new() }
     }
 
     /// Writes what is not yet written.
@@ -69,9 +70,10 @@ impl WriteBack {
             self.folder(config, &folder)?;
         }
         let text = config.to_file(Format::of_path(&self.file));
-        if self.last.as_ref() != Some(&text) {
+        let hash = Some(self.hasher.hash_one(&text));
+        if self.last != hash {
             replace(&self.file, &text)?;
-            self.last = Some(text);
+            self.last = hash;
         }
         Ok(())
     }

@@ -87,6 +87,12 @@ impl Aftermath {
     }
 }
 
+impl Drop for Aftermath {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 impl Shared {
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)

@@ -430,6 +430,11 @@ impl Pools {
     pub fn sweep(&self) {
         let current = self.clusters.snapshot();
         let mut known = self.known.borrow_mut();
+        if !Arc::ptr_eq(&current, &known.map) {
+            // A worker without requests keeps nothing alive that has been replaced.
+            known.map = Arc::clone(&current);
+            known.version += 1;
+        }
         known.clusters.retain(|name, (_, local)| {
             let cluster = current.get(name);
             local.hosts.borrow_mut().retain(|_, pool| {
