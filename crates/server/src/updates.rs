@@ -8,7 +8,8 @@ use std::{
 use mosn_admin::DebugApi;
 use mosn_config::{
     DumpError, EffectiveConfig, HostEdit, Loaded, NewCluster, NewRouter, NewVirtualHost, Problem, Problems,
-    RouteEdit, WriteBack, model::Name,
+    RouteEdit, WriteBack,
+    model::{Discovery, Name},
 };
 use mosn_proxy::Routers;
 use mosn_router::{BuildError, Router};
@@ -272,7 +273,13 @@ impl Updates {
     pub fn put_cluster(&self, new: &NewCluster) -> Done {
         let mut state = self.state();
         let before = self.0.clusters.get(&new.spec.name);
-        self.0.clusters.add_or_update(new.spec.clone())?;
+        match &before {
+            // Those that were found serve until others are.
+            Some(before) if finds_hosts(before.discovery()) && finds_hosts(&new.spec.discovery) => {
+                self.0.clusters.add_or_update_settings(new.spec.clone())?;
+            }
+            _ => self.0.clusters.add_or_update(new.spec.clone())?,
+        }
         self.0.registry.declare_cluster(&new.spec.name);
         Arc::make_mut(&mut state).put_cluster(new);
         self.changed(before, format_args!("cluster {}", new.spec.name), &new.warnings);
@@ -317,7 +324,12 @@ impl Updates {
             .edit_hosts(Path::new(ORIGIN), cluster, edit)
             .ok_or_else(|| ClusterError::Unknown { cluster: cluster.into() })??;
         let before = self.0.clusters.get(cluster);
-        self.0.clusters.update_localities(cluster, new.spec.localities.clone())?;
+        if finds_hosts(&new.spec.discovery) {
+            // What is listed says where to look.
+            self.0.clusters.add_or_update_settings(new.spec.clone())?;
+        } else {
+            self.0.clusters.update_localities(cluster, new.spec.localities.clone())?;
+        }
         Arc::make_mut(&mut state).put_cluster(&new);
         self.changed(before, format_args!("hosts of cluster {cluster}"), &new.warnings);
         Ok(new.warnings)
@@ -368,6 +380,11 @@ impl DebugApi for Updates {
     fn remove_routes(&self, router: &str, domain: &str) -> Result<(), String> {
         told(self.edit_routes(router, domain, RouteEdit::Clear))
     }
+}
+
+/// Whether a cluster's hosts are found, by DNS or in a file, and not listed.
+fn finds_hosts(discovery: &Discovery) -> bool {
+    *discovery != Discovery::Static
 }
 
 fn told(done: Done) -> Result<(), String> {

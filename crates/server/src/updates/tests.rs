@@ -132,6 +132,25 @@ fn what_a_change_replaced_is_freed_once_nobody_uses_it() {
     mosn_tests::until("the old table to be freed", || (weak.strong_count() == 0).then_some(()));
 }
 
+#[test]
+fn hosts_that_were_found_serve_on_while_their_cluster_changes() {
+    let updates = updates();
+    let dns = |lb: &str| {
+        json!({"name": "d", "type": "STRICT_DNS", "lb_type": lb, "hosts": [{"address": "a.test:80"}]})
+            .to_string()
+    };
+    updates.set_cluster(&dns("LB_RANDOM")).unwrap();
+    let found = updates.clusters().get("c").unwrap().spec().localities;
+    updates.clusters().update_localities("d", found).unwrap();
+    updates.set_cluster(&dns("LB_ROUNDROBIN")).unwrap();
+    updates.edit_hosts("d", HostEdit::Append(r#"[{"address":"b.test:80"}]"#)).unwrap();
+    let cluster = updates.clusters().get("d").unwrap();
+    assert_eq!(cluster.hosts().len(), 1);
+    let Discovery::StrictDns(dns) = cluster.discovery() else { panic!("{:?}", cluster.discovery()) };
+    let names: Vec<_> = dns.names.iter().map(|host| &*host.address).collect();
+    assert_eq!(names, ["b.test:80", "a.test:80"]);
+}
+
 /// A change, in terms of small numbers.
 type Step = (u8, u8, u8, Vec<u8>);
 
