@@ -6,7 +6,6 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
     Tls,
-    Balancer(&'static str),
     StreamFilter(&'static str),
     NetworkFilter(&'static str),
     OriginalDst,
@@ -22,7 +21,6 @@ pub(crate) enum Feature {
 /// The one list of what is understood, but not built yet. A feature that is built leaves it.
 const NOT_BUILT: &[Feature] = &[
     Feature::Tls,
-    Feature::Balancer("LB_ORIGINAL_DST"),
     Feature::StreamFilter("fault"),
     Feature::StreamFilter("payload_limit"),
     Feature::StreamFilter("gzip"),
@@ -65,7 +63,6 @@ impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls => f.write_str("TLS"),
-            Self::Balancer(name) => write!(f, "load balancer {name}"),
             Self::StreamFilter(name) => write!(f, "stream filter {name}"),
             Self::NetworkFilter(name) => write!(f, "network filter {name}"),
             Self::OriginalDst => f.write_str("original destination lookup"),

@@ -291,9 +291,15 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         global: &mut Option<Timer>,
     ) -> Result<Acquired<U>, NotAcquired> {
         let &Target { protocol, metadata, hash, ref position, .. } = target;
+        let head = &self.report.head;
+        let destination = self.proxy.upstreams.destination_header(&target.cluster).and_then(|name| {
+            let value = if name == "host" { &head.authority[..] } else { head.headers.get(name)? };
+            std::str::from_utf8(value).ok()
+        });
         let choice = Choice {
             metadata,
             hash,
+            destination,
             position,
             tried: &self.report.tried,
             fresh,

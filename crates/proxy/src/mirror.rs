@@ -168,6 +168,7 @@ impl<U: Upstreams> Copy<U> {
         let choice = Choice {
             metadata: None,
             hash: None,
+            destination: None,
             position: &Cell::new(None),
             tried: &[],
             fresh: false,

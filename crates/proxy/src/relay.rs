@@ -56,6 +56,7 @@ impl<U: Upstreams> Proxy<U> {
         let choice = Choice {
             metadata: pick.metadata.as_deref(),
             hash: hash.value,
+            destination: None,
             position: &Cell::new(None),
             tried: &[],
             fresh: false,

@@ -47,6 +47,11 @@ pub trait Upstreams: Sized + 'static {
         None
     }
 
+    /// The header in which requests to this cluster say where they go, if they do.
+    fn destination_header<'a>(&self, _cluster: &'a Self::Cluster) -> Option<&'a str> {
+        None
+    }
+
     /// A place in the cluster's retry budget; `None` = it is used up.
     fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
 }
@@ -60,6 +65,8 @@ pub struct Choice<'a> {
     pub hash: Option<u64>,
     /// Where balancers that go on from their last choice keep it, from one try to the next.
     pub position: &'a Cell<Option<u32>>,
+    /// Where the request says that it goes, if the cluster asks it.
+    pub destination: Option<&'a str>,
     /// Hosts that were tried before; another one is preferred.
     pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
@@ -153,6 +160,7 @@ impl Upstreams for Pools {
             hash: choice.hash,
             previous: choice.tried,
             metadata: choice.metadata.map(|labels| &**labels),
+            destination: choice.destination,
             position: choice.position.get(),
             now: None,
         };
@@ -193,9 +201,14 @@ impl Upstreams for Pools {
         let mut cx = ChooseContext {
             hash: choice.hash,
             metadata: choice.metadata.map(|labels| &**labels),
+            destination: choice.destination,
             ..ChooseContext::default()
         };
         Self::line(self, cluster, rpc, &mut cx)
+    }
+
+    fn destination_header<'a>(&self, cluster: &'a LocalCluster) -> Option<&'a str> {
+        cluster.cluster().destination_header()
     }
 
     fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {

@@ -42,6 +42,9 @@ const RESOLVED: Duration = Duration::from_secs(15);
 /// How much longer it is used when it cannot be resolved again.
 const RESOLVED_BEFORE: Duration = Duration::from_millis(7500);
 
+/// Hosts that requests of one cluster may name within a second on one worker.
+const DESTINATIONS: usize = 4096;
+
 /// From so many failed connects in a row on, a host is left alone for a while: 10 ms at first, twice
 /// as long after each further one, up to 640 ms.
 const PATIENCE: u32 = 3;
@@ -106,6 +109,8 @@ pub struct LocalCluster {
     metrics: Arc<UpstreamMetrics>,
     /// Kept when the cluster changes: connections outlive updates.
     hosts: Rc<RefCell<HashMap<HostId, Rc<HostPool>, RandomState>>>,
+    /// Hosts that requests named, by that name, as long as there are connections to them.
+    destinations: Rc<RefCell<HashMap<Name, Arc<Host>, RandomState>>>,
 }
 
 /// This worker's connections to one host.
@@ -258,12 +263,14 @@ impl Pools {
                     cluster: Arc::clone(cluster),
                     metrics: Arc::clone(&local.metrics),
                     hosts: Rc::clone(&local.hosts),
+                    destinations: Rc::clone(&local.destinations),
                 })
             }
             None => Rc::new(LocalCluster {
                 cluster: Arc::clone(cluster),
                 metrics: self.registry.upstream_cluster(name),
                 hosts: Rc::default(),
+                destinations: Rc::default(),
             }),
         };
         known.clusters.insert(Arc::clone(&cluster.name), (version, Rc::clone(&local)));
@@ -315,7 +322,8 @@ impl Pools {
         let Ok(request) = cluster.cluster.try_acquire_request() else {
             return without_host(Failure::Overflow);
         };
-        let Some(host) = cluster.cluster.choose(cx) else {
+        let named = cluster.destination(cx.destination);
+        let Some(host) = named.as_ref().or_else(|| cluster.cluster.choose(cx)) else {
             return without_host(Failure::NoHealthyHost);
         };
         let pool = self.host_pool(cluster, host);
@@ -384,7 +392,11 @@ impl Pools {
         };
         let pool = Rc::new(HostPool {
             host: Arc::clone(host),
-            metrics: self.registry.upstream_host(&cluster.cluster.name, &host.address_text),
+            metrics: match cluster.cluster.destination_header() {
+                None => self.registry.upstream_host(&cluster.cluster.name, &host.address_text),
+                // Clients name these; there may be any number.
+                Some(_) => Arc::default(),
+            },
             cluster_metrics: Arc::clone(&cluster.metrics),
             http1,
             http2,
@@ -448,8 +460,10 @@ impl Pools {
                 if !pool.healthy.replace(healthy) && healthy {
                     pool.warm_up(&local.cluster);
                 }
-                true
+                local.cluster.destination_header().is_none() || pool.is_used()
             });
+            let hosts = local.hosts.borrow();
+            local.destinations.borrow_mut().retain(|_, host| hosts.contains_key(&host.id));
             cluster.is_some()
         });
         self.shared.borrow_mut().retain(|_, (http1, _)| http1.strong_count() > 0);
@@ -457,6 +471,23 @@ impl Pools {
 }
 
 impl LocalCluster {
+    /// The host that a request names, where requests of this cluster do.
+    fn destination(&self, target: Option<&str>) -> Option<Arc<Host>> {
+        self.cluster.destination_header()?;
+        let target = target?;
+        let mut destinations = self.destinations.borrow_mut();
+        if let Some(host) = destinations.get(target) {
+            return Some(Arc::clone(host));
+        }
+        // The next sweep makes room.
+        if destinations.len() >= DESTINATIONS {
+            return None;
+        }
+        let host = self.cluster.destination(target)?;
+        destinations.insert(target.into(), Arc::clone(&host));
+        Some(host)
+    }
+
     /// The cluster.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
@@ -471,6 +502,14 @@ impl LocalCluster {
 }
 
 impl HostPool {
+    /// Whether there is a connection, or somebody who holds it.
+    fn is_used(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1
+            || self.http1.idle() > 0
+            || !self.http2.is_empty()
+            || !self.rpc.borrow().is_empty()
+    }
+
     /// The host.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {

@@ -3,7 +3,6 @@
 mod common;
 
 use std::{
-    future::Future as _,
     task::{Context, Poll, Waker},
     time::Duration,
 };

@@ -11,7 +11,7 @@ use mosn_config::model::{
 };
 
 use crate::{
-    Attempt, ChooseContext, ClusterError, ConnectionToken, Health, Host, OutlierEvent, Overflow,
+    Attempt, ChooseContext, ClusterError, ConnectionToken, Health, Host, HostAddress, OutlierEvent, Overflow,
     PendingToken, RequestToken, RetryToken,
     balancer::Terms,
     breakers::{self, InFlight},
@@ -219,6 +219,35 @@ impl Cluster {
         let hosts = subsets.fall_back(&self.hosts)?;
         subsets.count_fallback();
         hosts.choose(cx, terms)
+    }
+
+    /// The header in which requests say where they go; `None` = they do not.
+    #[must_use]
+    pub fn destination_header(&self) -> Option<&str> {
+        self.spec.balancing.original_dst.as_ref().map(|original| &*original.header)
+    }
+
+    /// The host that a request names which says where it goes: of no cluster's list, never checked,
+    /// and to be kept by the caller; a name without a port has 80. `None` if it names none.
+    #[must_use]
+    pub fn destination(&self, target: &str) -> Option<Arc<Host>> {
+        let spec = self.spec.balancing.original_dst.as_ref()?;
+        let address = match HostAddress::parse(target) {
+            Some(HostAddress::Unix(_)) => return None,
+            Some(HostAddress::Ip(address)) if spec.replace_local => format!("127.0.0.1:{}", address.port()),
+            Some(HostAddress::Name { port, .. }) if spec.replace_local => format!("127.0.0.1:{port}"),
+            Some(_) => target.to_owned(),
+            // As in MOSN, not replaced by the local address then.
+            None => format!("{target}:80"),
+        };
+        let host = HostSpec {
+            address: address.into(),
+            hostname: target.into(),
+            weight: 1,
+            metadata: None,
+            tls_disable: false,
+        };
+        Host::new(&host, 0, None)
     }
 
     /// Notes that a request is sent to one of its hosts, where a balancer or outlier detection wants

@@ -182,6 +182,8 @@ pub enum BalancerKind {
     RingHash,
     /// Each request starts with the first host and goes on with the next when it is tried again.
     RequestRoundRobin,
+    /// None of its hosts: each request says where it goes.
+    OriginalDst,
 }
 
 /// What a balancer is told beside its kind.
@@ -204,6 +206,8 @@ pub struct BalancingSpec {
     pub hash_balance_percent: u32,
     /// New and recovered hosts get their share bit by bit.
     pub slow_start: Option<SlowStartSpec>,
+    /// Where requests say where they go (original destination).
+    pub original_dst: Option<Box<OriginalDstSpec>>,
     /// Hosts by labels.
     pub subset: Option<Box<SubsetSpec>>,
     /// Where fewer than this many percent of a priority's hosts are healthy, health is ignored:
@@ -228,12 +232,22 @@ impl Default for BalancingSpec {
             ring_size: (1024, 8_388_608),
             hash_balance_percent: 0,
             slow_start: None,
+            original_dst: None,
             subset: None,
             panic_percent: 0,
             overprovisioning_percent: 140,
             locality_weighted: false,
         }
     }
+}
+
+/// Where requests say where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalDstSpec {
+    /// In this header; lower case.
+    pub header: Name,
+    /// To 127.0.0.1 on that port instead.
+    pub replace_local: bool,
 }
 
 /// How a new or recovered host gets its share.

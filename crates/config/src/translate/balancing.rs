@@ -4,7 +4,7 @@ use super::Names;
 use super::route::positive;
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{BalancerKind, BalancingSpec, SlowStartSpec, SubsetFallback, SubsetSpec};
+use crate::model::{BalancerKind, BalancingSpec, OriginalDstSpec, SlowStartSpec, SubsetFallback, SubsetSpec};
 use crate::mosn::{Cluster, EwmaConfig, LbSubsetConfig, SlowStart};
 use crate::problem::Severity;
 
@@ -13,8 +13,7 @@ const BALANCERS: [(&str, BalancerKind); 11] = [
     ("LB_RANDOM", BalancerKind::Random),
     ("LB_ROUNDROBIN", BalancerKind::RoundRobin),
     ("LB_WEIGHTED_ROUNDROBIN", BalancerKind::WeightedRoundRobin),
-    // Takes the destination that a connection had, which no model of a balancer knows yet.
-    ("LB_ORIGINAL_DST", BalancerKind::RoundRobin),
+    ("LB_ORIGINAL_DST", BalancerKind::OriginalDst),
     ("LB_LEAST_REQUEST", BalancerKind::LeastRequest),
     ("LB_MAGLEV", BalancerKind::Maglev),
     ("LB_REQUEST_ROUNDROBIN", BalancerKind::RequestRoundRobin),
@@ -27,10 +26,7 @@ const BALANCERS: [(&str, BalancerKind); 11] = [
 
 pub(super) fn kind(at: &At<'_>, name: &str) -> BalancerKind {
     match BALANCERS.iter().find(|(known, _)| *known == name) {
-        Some(&(known, kind)) => {
-            at.needs(Feature::Balancer(known));
-            kind
-        }
+        Some(&(_, kind)) => kind,
         None => {
             if !name.is_empty() {
                 let message = format!("unknown load balancer {name:?} counts as LB_ROUNDROBIN");
@@ -95,9 +91,25 @@ pub(super) fn balancing(
         ),
         ewma_alpha: ewma_alpha.unwrap_or(defaults.ewma_alpha),
         slow_start: slow_start(&at.key("slow_start"), &cluster.slow_start),
+        original_dst: original_dst(at, cluster, names),
         subset: subset(&at.key("lb_subset_config"), &cluster.lb_subset_config, names),
         ..defaults
     }
+}
+
+fn original_dst(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> Option<Box<OriginalDstSpec>> {
+    if cluster.lb_type != "LB_ORIGINAL_DST" {
+        return None;
+    }
+    let given = &cluster.original_dst_lb_config;
+    let at = at.key("original_dst_lb_config");
+    if !given.use_header {
+        at.key("use_header").needs(Feature::OriginalDst);
+    }
+    let header = if given.header_name.is_empty() { "host" } else { &given.header_name };
+    super::header::check_name(&at.key("header_name"), header);
+    let header = names.share(&header.to_ascii_lowercase());
+    Some(Box::new(OriginalDstSpec { header, replace_local: given.replace_local }))
 }
 
 fn slow_start(at: &At<'_>, given: &SlowStart) -> Option<SlowStartSpec> {

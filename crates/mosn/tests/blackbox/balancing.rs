@@ -102,3 +102,39 @@ fn a_route_finds_its_subset_or_what_the_policy_says() {
         }
     }
 }
+
+#[test]
+fn a_request_may_say_where_it_goes() {
+    let (one, two) = (Origin::saying("one"), Origin::saying("two"));
+    let cluster = |more: Value| json!({ "type": "ORIGINAL_DST", "lb_type": "LB_ORIGINAL_DST", "original_dst_lb_config": more });
+    let listener = Listener::new("in", "Http1").routes([
+        to("/local", "local", &json!({})),
+        to("/host", "host", &json!({})),
+        to("/", "header", &json!({})),
+    ]);
+    let header = cluster(json!({ "use_header": true, "header_name": "X-Target" }));
+    let local = cluster(json!({ "use_header": true, "header_name": "x-target", "replace_local": true }));
+    let host = cluster(json!({ "use_header": true }));
+    let config = Config::new()
+        .listener(listener)
+        .cluster_with("header", &[], &header)
+        .cluster_with("local", &[], &local)
+        .cluster_with("host", &[], &host);
+    let mosn = start(&config);
+    let said = |request: Request| {
+        let reply = mosn.ask("in", &request);
+        if reply.status == 200 { reply.text() } else { reply.status.to_string() }
+    };
+    for (origin, name) in [(&one, "one"), (&two, "two"), (&one, "one")] {
+        assert_eq!(said(Request::get("/").with("x-target", &origin.address())), name);
+        assert_eq!(said(Request::get("/host").to(&origin.address())), name);
+    }
+    let port = two.address().rsplit(':').next().unwrap().to_owned();
+    assert_eq!(said(Request::get("/local").with("x-target", &format!("10.1.2.3:{port}"))), "two");
+    assert_eq!(said(Request::get("/")), "502");
+    for target in ["unix:/tmp/x", "a b", "127.0.0.1:0", ""] {
+        assert_eq!(said(Request::get("/").with("x-target", target)), "502", "{target}");
+    }
+    // Connections are kept and shared as to any host.
+    assert_eq!(one.log().connections(), 1);
+}

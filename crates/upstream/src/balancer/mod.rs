@@ -39,6 +39,8 @@ pub struct ChooseContext<'a> {
     pub previous: &'a [HostId],
     /// Labels that the host must have, for subset balancing.
     pub metadata: Option<&'a BTreeMap<Name, Name>>,
+    /// Where the request says that it goes, for clusters that ask it.
+    pub destination: Option<&'a str>,
     /// Where balancers that go on from their last choice keep it; `None` at first. To be kept from
     /// one try of a request to the next.
     pub position: Option<u32>,
@@ -68,6 +70,8 @@ pub(crate) enum Balancer {
     Maglev(Box<Maglev>),
     Ring(Box<Ring>),
     RequestRoundRobin,
+    /// Who asks knows; see [`Cluster::destination`](crate::Cluster::destination).
+    OriginalDst,
 }
 
 impl Balancer {
@@ -86,6 +90,7 @@ impl Balancer {
             BalancerKind::Maglev => Self::Maglev(Box::new(Maglev::new(spec, hosts))),
             BalancerKind::RingHash => Self::Ring(Box::new(Ring::new(spec, hosts))),
             BalancerKind::RequestRoundRobin => Self::RequestRoundRobin,
+            BalancerKind::OriginalDst => Self::OriginalDst,
         }
     }
 
@@ -119,7 +124,9 @@ impl Balancer {
         cx: &mut ChooseContext<'_>,
         terms: Terms<'_>,
     ) -> Option<&'a Arc<Host>> {
-        if let [only] = hosts {
+        if let [only] = hosts
+            && !matches!(self, Self::OriginalDst)
+        {
             return terms.take(only).then_some(only);
         }
         match self {
@@ -132,6 +139,7 @@ impl Balancer {
             Self::Maglev(balancer) => balancer.pick(hosts, cx, terms),
             Self::Ring(balancer) => balancer.pick(hosts, cx, terms),
             Self::RequestRoundRobin => request_round_robin::pick(hosts, cx, terms),
+            Self::OriginalDst => None,
         }
     }
 }
