@@ -75,6 +75,10 @@ impl<U: Upstreams> Proxy<U> {
     }
 }
 
+/// What the header fields begin with that speak to the proxy itself. Every call is asked for some of them,
+/// and hardly one has any.
+const OURS: &str = "x-mosn-";
+
 /// A call as routes see it.
 struct CallSubject<'a> {
     call: &'a Call<'a>,
@@ -103,6 +107,9 @@ impl Subject for CallSubject<'_> {
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if name.starts_with(OURS) && !self.call.may_have(OURS) {
+            return None;
+        }
         self.call.header(name).unwrap_or_else(|error| {
             self.unreadable.set(Some(error));
             None

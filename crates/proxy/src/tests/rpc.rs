@@ -248,7 +248,8 @@ impl World {
 
     /// The next connection that the proxy makes.
     async fn upstream(&self) -> Peer {
-        let stream = self.accepted.borrow_mut().recv().await.expect("a connection");
+        let accepted = std::future::poll_fn(|cx| self.accepted.borrow_mut().poll_recv(cx));
+        let stream = accepted.await.expect("a connection");
         Peer::new(stream, Side::Downstream)
     }
 
@@ -305,7 +306,7 @@ fn replies_in_any_order_reach_their_callers() {
     play(|| async {
         let world = World::new(Setup::default()).await;
         let (first, mut upstream) = world.opened().await;
-        let mut clients = vec![first, world.client().await, world.client().await];
+        let mut clients = [first, world.client().await, world.client().await];
         // The same ids on every connection.
         for (index, client) in clients.iter_mut().enumerate() {
             for id in 10..20 {
@@ -665,7 +666,7 @@ fn whatever_happens_each_call_is_answered_once() {
         play(|| async {
             let mut random = fastrand::Rng::with_seed(seed);
             let world = World::new(Setup::default()).await;
-            let mut clients = vec![world.client().await, world.client().await];
+            let mut clients = [world.client().await, world.client().await];
             let mut upstreams: Vec<Peer> = Vec::new();
             let mut asked: Vec<HashMap<u64, usize>> = vec![HashMap::new(), HashMap::new()];
             let mut waiting: Vec<(usize, u64)> = Vec::new();

@@ -43,6 +43,14 @@ impl<'a> Call<'a> {
         self.protocol.header(self.frame, self.view, self.scope, name)
     }
 
+    /// Whether a header field's name may begin with `prefix`; `false` is certain.
+    #[must_use]
+    pub fn may_have(&self, prefix: &str) -> bool {
+        let block = self.view.headers.of(self.frame);
+        // Without a block of its own, the protocol keeps its fields elsewhere.
+        block.is_empty() || memchr::memmem::find(block, prefix.as_bytes()).is_some()
+    }
+
     /// How long the caller waits, in milliseconds; negative = for ever, `None` = it does not say.
     #[must_use]
     pub const fn timeout(&self) -> Option<i64> {

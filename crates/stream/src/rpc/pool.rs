@@ -132,7 +132,7 @@ impl RpcPool {
                 self.bound.borrow_mut().insert(client, Rc::clone(upstream));
             }
             PoolMode::Multiplex | PoolMode::PingPong => {
-                self.connections.borrow_mut().push(Rc::clone(upstream))
+                self.connections.borrow_mut().push(Rc::clone(upstream));
             }
         }
     }

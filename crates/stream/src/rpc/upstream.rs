@@ -98,7 +98,7 @@ impl StreamSlot {
         }
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<OwnedFrame>, Failure>> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Rc<OwnedFrame>, Failure>> {
         match self.answer.borrow_mut().take() {
             Some(answer) => Poll::Ready(answer),
             None => {
