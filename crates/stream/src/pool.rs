@@ -150,6 +150,8 @@ struct Resolved {
 struct Pause {
     failures: u32,
     until: Instant,
+    /// How the last one failed, and so whoever asks meanwhile.
+    why: Failure,
 }
 
 /// A stream to a host.
@@ -657,8 +659,8 @@ impl HostPool {
     }
 
     async fn connect(self: &Rc<Self>, cluster: &Cluster) -> Result<Io, Failure> {
-        if self.pause.get().is_some_and(|pause| clock::now() < pause.until) {
-            return Err(Failure::ConnectFailed);
+        if let Some(pause) = self.pause.get().filter(|pause| clock::now() < pause.until) {
+            return Err(pause.why);
         }
         let mut timer = Timer::after(cluster.connect_timeout);
         let options = ConnectOptions { mark: cluster.mark, bind: cluster.bind_address };
@@ -690,7 +692,7 @@ impl HostPool {
                 for metrics in [&self.metrics, &self.cluster_metrics] {
                     metrics.connection_con_fail.inc();
                 }
-                self.pause.set(Some(Pause::after(self.pause.get())));
+                self.pause.set(Some(Pause::after(self.pause.get(), why)));
                 Err(why)
             }
         }
@@ -754,13 +756,13 @@ impl HostPool {
 
 impl Pause {
     /// After another failure.
-    fn after(before: Option<Self>) -> Self {
+    fn after(before: Option<Self>, why: Failure) -> Self {
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
         let pause = match failures.checked_sub(PATIENCE) {
             Some(more) => FIRST_PAUSE * 2_u32.pow(more.min(DOUBLINGS)),
             None => Duration::ZERO,
         };
-        Self { failures, until: clock::now() + pause }
+        Self { failures, until: clock::now() + pause, why }
     }
 }
 
