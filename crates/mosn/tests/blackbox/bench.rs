@@ -11,13 +11,13 @@ use serde_json::json;
 use crate::{MOSN, start};
 
 /// An echo server, killed when dropped.
-pub struct Echo {
+pub(crate) struct Echo {
     process: Child,
     pub address: String,
 }
 
 impl Echo {
-    pub fn start(protocol: &str) -> Self {
+    pub(crate) fn start(protocol: &str) -> Self {
         let mut process =
             Command::new(MOSN).args(["bench", "serve", protocol]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

@@ -25,7 +25,7 @@ fn every_example_starts_and_answers_by_itself() {
 }
 
 /// An example, whose ports the harness is to choose.
-pub fn document(name: &str) -> Value {
+pub(crate) fn document(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
     let mut document = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     move_ports(&mut document);
