@@ -87,6 +87,58 @@ struct Field {
     name_len: u32,
     value: u32,
     value_len: u32,
+    sensitive: bool,
+}
+
+/// Where fields will lie in a block that is still being put together.
+#[derive(Clone, Debug, Default)]
+pub struct FieldRanges {
+    fields: Vec<Field>,
+    /// Where the furthest one ends.
+    end: usize,
+}
+
+impl FieldRanges {
+    /// None yet, with room for `capacity`.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { fields: Vec::with_capacity(capacity), end: 0 }
+    }
+
+    /// Adds the field whose name and value will be these ranges (start, length). A `sensitive` one
+    /// must not be compressed with others (RFC 7541 7.1.3).
+    pub fn push(&mut self, name: (usize, usize), value: (usize, usize), sensitive: bool) {
+        self.end = self.end.max(name.0 + name.1).max(value.0 + value.1);
+        self.fields.push(Field {
+            name: name.0 as u32,
+            name_len: name.1 as u32,
+            value: value.0 as u32,
+            value_len: value.1 as u32,
+            sensitive,
+        });
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Removes those whose name and value, as ranges (start, length), `keep` does not keep.
+    pub fn retain(&mut self, mut keep: impl FnMut((usize, usize), (usize, usize)) -> bool) {
+        self.fields.retain(|field| {
+            keep(
+                (field.name as usize, field.name_len as usize),
+                (field.value as usize, field.value_len as usize),
+            )
+        });
+    }
 }
 
 impl FieldList {
@@ -94,6 +146,16 @@ impl FieldList {
     #[must_use]
     pub fn with_block(block: Bytes, capacity: usize) -> Self {
         Self { block, tail: Vec::new(), fields: Vec::with_capacity(capacity) }
+    }
+
+    /// The fields that lie in `block` at these places.
+    ///
+    /// # Panics
+    /// If a range lies outside the block: whoever noted it made the block.
+    #[must_use]
+    pub fn new(block: Bytes, ranges: FieldRanges) -> Self {
+        assert!(ranges.end <= block.len());
+        Self { block, tail: Vec::new(), fields: ranges.fields }
     }
 
     /// Adds the field whose name and value are these ranges (start, length) of the block.
@@ -107,6 +169,7 @@ impl FieldList {
             name_len: name.1 as u32,
             value: value.0 as u32,
             value_len: value.1 as u32,
+            sensitive: false,
         });
     }
 
@@ -121,6 +184,7 @@ impl FieldList {
             name_len: name.len() as u32,
             value: value_at as u32,
             value_len: value.len() as u32,
+            sensitive: false,
         });
     }
 
@@ -264,6 +328,23 @@ impl Headers {
             Self::List(list) => HeadersIter(Iter::List(list, list.fields.iter())),
             Self::Map(map) => HeadersIter(Iter::Map(map.iter())),
             Self::Frame(frame) => HeadersIter(Iter::List(&frame.fields, frame.fields.fields.iter())),
+        }
+    }
+
+    /// Calls `each` with every field's name and value, in order, and whether it is sensitive: not
+    /// to be compressed with others (RFC 7541 7.1.3).
+    pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8], bool)) {
+        match self {
+            Self::List(list) => {
+                for field in &list.fields {
+                    each(list.name(field), list.value(field), field.sensitive);
+                }
+            }
+            Self::Map(map) => {
+                for (name, value) in map {
+                    each(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+                }
+            }
         }
     }
 

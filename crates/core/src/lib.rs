@@ -11,6 +11,6 @@ mod message;
 
 pub use failure::{Failure, FailureRow};
 pub use flags::ResponseFlags;
-pub use headers::{FieldList, FrameHeaders, Headers, HeadersIter};
+pub use headers::{FieldList, FieldRanges, FrameHeaders, Headers, HeadersIter};
 pub use info::{ConnectionInfo, RequestInfo};
 pub use message::{BodyLength, Frame, Protocol, RequestHead, Reset, ResponseHead, Scheme};

@@ -585,7 +585,7 @@ impl HostPool {
         let token = cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?;
         let io = self.connect(cluster).await?;
         let open = self.count_open(token);
-        Http2Connection::open(io, NEXT_CONNECTION.fetch_add(1, Relaxed), cluster.connect_timeout, open).await
+        Ok(Http2Connection::open(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open))
     }
 
     fn rpc_pool(&self, rpc: &RpcUse) -> Rc<RpcPool> {

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 async fn open() -> (Rc<Http2Connection>, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair of sockets");
     let io = Io::new(Transport::Unix(near), Rc::new(Unmetered));
-    (Http2Connection::open(io, 1, PATIENCE, Box::new(())).await.expect("a connection"), far)
+    (Http2Connection::open(io, 1, Box::new(())), far)
 }
 
 /// An upstream that does the same with every request.
@@ -438,11 +438,8 @@ fn a_peer_that_never_answers_the_preface_is_used_and_one_that_closes_is_not() {
         let (near, far) = UnixStream::pair().expect("a pair of sockets");
         drop(far);
         let io = Io::new(Transport::Unix(near), Rc::new(Unmetered));
-        let opened = Http2Connection::open(io, 1, PATIENCE, Box::new(())).await;
-        if let Ok(connection) = opened {
-            let pool = Http2Pool::default();
-            pool.put(connection);
-            until("it leaves the pool", || pool.take().is_none()).await;
-        }
+        let pool = Http2Pool::default();
+        pool.put(Http2Connection::open(io, 1, Box::new(())));
+        until("it leaves the pool", || pool.take().is_none()).await;
     });
 }

@@ -186,7 +186,7 @@ fn transfer_encoding(value: &[u8]) -> Result<(), FramingError> {
 }
 
 /// The bytes an authority may have (RFC 3986 3.2, without user information).
-pub(super) fn valid_host(value: &[u8]) -> bool {
+pub(crate) fn valid_host(value: &[u8]) -> bool {
     let (mut bracketed, mut port) = (false, false);
     value.iter().all(|&byte| {
         match byte {

@@ -10,6 +10,8 @@ mod request;
 mod response;
 mod write;
 
+pub(crate) use fields::valid_host;
+
 pub use body::{BodyDecoder, BodyError, Decoded};
 pub use request::{HeadLimits, RequestError, RequestMeta, Version, parse_request};
 pub use response::{ResponseError, ResponseMeta, parse_response};

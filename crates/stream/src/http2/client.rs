@@ -2,28 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use h2::{
-    RecvStream, SendStream,
-    client::{ResponseFuture, SendRequest},
-};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
-use mosn_core::{BodyLength, Failure, Frame, Headers, RequestHead, Reset, ResponseHead};
-use mosn_net::{Io, clock, timer::Timer};
+use http::{Method, StatusCode};
+use mosn_codec::http2::{ErrorCode, Setting, write_go_away};
+use mosn_core::{BodyLength, Failure, Frame, RequestHead, Reset};
+use mosn_net::{Io, clock};
 use tokio::time::Instant;
 
 use super::{
-    SEND_BUFFER,
-    server::{content_length, poll_capacity, poll_frame},
-    socket::Socket,
-    upstream_failure,
+    connection::{Begun, ClientSide, Connection, Over, Shared, Side, linger},
+    stream::Stream,
 };
 use crate::{ClientStream, Held, Reply};
 
@@ -34,110 +28,116 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// Streams on a connection whose SETTINGS have not come yet.
 const INITIAL_STREAMS: usize = 100;
+/// How often the connection is read in one go, before others get their turn.
+const READS: usize = 4;
 
 /// An upstream connection; it ends when the peer ends it, or when it is dropped from its pool and
 /// its last stream is over.
-#[derive(Debug)]
 pub struct Http2Connection {
-    send: RefCell<SendRequest<Bytes>>,
+    shared: Shared,
     id: u64,
-    state: Rc<ConnectionState>,
+    /// Streams that are in use.
+    streams: Cell<usize>,
+    idle_since: Cell<Instant>,
     requests: Cell<u32>,
     opened: Instant,
-    settings: RefCell<Settings>,
 }
 
-/// Whether the peer's SETTINGS have come. They are the first that it sends, so an answered PING
-/// shows that they have; it is only sent when somebody needs to know.
-#[derive(Debug)]
-enum Settings {
-    Unknown(Option<h2::PingPong>),
-    Asked(h2::PingPong, Vec<Waker>),
-    Known,
-}
-
-#[derive(Debug)]
-struct ConnectionState {
-    streams: Cell<usize>,
-    closed: Cell<bool>,
-    idle_since: Cell<Instant>,
+impl std::fmt::Debug for Http2Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2Connection").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Http2Connection {
     /// Begins HTTP/2 on an open connection, and drives it on a task of its own; `held` is dropped
     /// when it closes.
-    ///
-    /// # Errors
-    /// When the handshake fails or takes longer than `timeout`.
-    pub async fn open(io: Io, id: u64, timeout: Duration, held: Box<dyn Held>) -> Result<Rc<Self>, Failure> {
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST)
-            .initial_max_send_streams(INITIAL_STREAMS)
-            .max_send_buffer_size(SEND_BUFFER)
-            .enable_push(false);
-        let mut timer = Timer::after(timeout);
-        let (socket, flush) = Socket::new(io, None);
-        let mut handshake = Box::pin(builder.handshake::<_, Bytes>(socket));
-        let (send, mut connection) = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(done.map_err(|_| Failure::ConnectFailed)),
-            Poll::Pending => timer.poll(cx).map(|()| Err(Failure::ConnectTimeout)),
-        })
-        .await?;
-        let state = Rc::new(ConnectionState {
-            streams: Cell::new(0),
-            closed: Cell::new(false),
-            idle_since: Cell::new(clock::now()),
-        });
-        let settings = RefCell::new(Settings::Unknown(connection.ping_pong()));
-        let driven = Rc::clone(&state);
+    #[must_use]
+    pub fn open(io: Io, id: u64, held: Box<dyn Held>) -> Rc<Self> {
+        let side = ClientSide { next: 1, waiting: VecDeque::new(), gone_away: false, dropped: false };
+        let windows = (STREAM_WINDOW, CONNECTION_WINDOW);
+        let mut connection =
+            Connection::new(io, Side::Client(side), windows, MAX_HEADER_LIST, INITIAL_STREAMS);
+        connection.begin(&[
+            Setting::EnablePush(false),
+            Setting::InitialWindowSize(STREAM_WINDOW),
+            Setting::MaxHeaderListSize(MAX_HEADER_LIST),
+        ]);
+        let shared = Rc::new(RefCell::new(connection));
+        let driven = Rc::clone(&shared);
         tokio::task::spawn_local(async move {
-            poll_fn(|cx| {
-                let ended = Pin::new(&mut connection).poll(cx);
-                // What cannot be written shows when the connection is read.
-                let _ = flush.poll_flush(cx);
-                // How it ended shows on its streams.
-                ended.map(|_| ())
-            })
-            .await;
-            // As long as a pool or a stream has the connection, its end is none of our doing.
-            if Rc::strong_count(&driven) > 1 {
+            let over = poll_fn(|cx| driven.borrow_mut().drive(cx)).await;
+            if matches!(over, Over::Closed | Over::Failed(_)) {
                 held.ended_by_peer();
             }
-            driven.closed.set(true);
+            drop(held);
+            linger(driven).await;
         });
-        let (send, requests, opened) = (RefCell::new(send), Cell::new(0), clock::now());
-        Ok(Rc::new(Self { send, id, state, requests, opened, settings }))
+        let (streams, requests, now) = (Cell::new(0), Cell::new(0), clock::now());
+        Rc::new(Self { shared, id, streams, idle_since: Cell::new(now), requests, opened: now })
     }
 
-    /// Ready when it is known whether the peer takes extended CONNECT.
-    fn poll_settings(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        let enabled = || self.send.borrow().is_extended_connect_protocol_enabled();
-        if enabled() {
-            return Poll::Ready(true);
-        }
-        let mut settings = self.settings.borrow_mut();
-        if let Settings::Unknown(ping) = &mut *settings {
-            *settings = match ping.take().map(|mut ping| (ping.send_ping(h2::Ping::opaque()), ping)) {
-                Some((Ok(()), ping)) => Settings::Asked(ping, Vec::new()),
-                // One that cannot be sent shows that the connection is over.
-                _ => Settings::Known,
-            };
-        }
-        if let Settings::Asked(ping, waiting) = &mut *settings {
-            waiting.push(cx.waker().clone());
-            ready!(ping.poll_pong(cx)).ok();
-            std::mem::take(waiting).into_iter().for_each(Waker::wake);
-            *settings = Settings::Known;
-        }
-        Poll::Ready(enabled())
+    fn is_over(&self) -> bool {
+        self.shared.borrow().over.is_some()
+    }
+
+    /// Whether the peer still takes new streams.
+    fn is_open(&self) -> bool {
+        let connection = self.shared.borrow();
+        connection.over.is_none() && matches!(&connection.side, Side::Client(side) if !side.gone_away)
     }
 
     /// Whether another stream can be opened right away.
     fn has_room(&self) -> bool {
-        !self.state.closed.get() && self.state.streams.get() < self.send.borrow().current_max_send_streams()
+        self.streams.get() < self.shared.borrow().peer.max_streams
+    }
+}
+
+impl Drop for Http2Connection {
+    fn drop(&mut self) {
+        let mut connection = self.shared.borrow_mut();
+        if let Side::Client(side) = &mut connection.side {
+            side.dropped = true;
+        }
+        connection.said();
+    }
+}
+
+impl Connection {
+    /// Reads and writes as long as there is anything to read or to write; ready when the connection is
+    /// over.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        self.working = true;
+        match &self.task {
+            Some(task) if task.will_wake(cx.waker()) => {}
+            _ => self.task = Some(cx.waker().clone()),
+        }
+        for read in 1.. {
+            let received = self.receive(cx);
+            let idle = self.open_streams() == 0;
+            if let Side::Client(side) = &self.side
+                && idle
+                && self.over.is_none()
+                && (side.dropped || (side.gone_away && side.waiting.is_empty()))
+            {
+                let peer = !side.dropped;
+                write_go_away(self.output.buffer(), 0, ErrorCode::NO_ERROR);
+                self.end(if peer { Over::Closed } else { Over::Done });
+            }
+            let _ = self.poll_flush(cx);
+            if let Some(over) = self.over {
+                return Poll::Ready(over);
+            }
+            if self.rests(received) {
+                break;
+            }
+            if read == READS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        self.working = false;
+        Poll::Pending
     }
 }
 
@@ -171,8 +171,7 @@ impl Http2Pool {
         let max = self.max_requests.get();
         // GOAWAY does not end a connection with streams on it; it only refuses new ones.
         connections.retain(|connection| {
-            !connection.state.closed.get()
-                && max.is_none_or(|max| connection.requests.get() < max)
+            max.is_none_or(|max| connection.requests.get() < max)
                 && !self.is_old(connection)
                 && connection.is_open()
         });
@@ -188,10 +187,9 @@ impl Http2Pool {
     pub fn sweep(&self, timeout: Option<Duration>) {
         let now = clock::now();
         self.connections.borrow_mut().retain(|connection| {
-            let state = &connection.state;
-            let expired = state.streams.get() == 0
-                && timeout.is_some_and(|timeout| now.duration_since(state.idle_since.get()) >= timeout);
-            !state.closed.get() && !expired && !self.is_old(connection)
+            let expired = connection.streams.get() == 0
+                && timeout.is_some_and(|timeout| now.duration_since(connection.idle_since.get()) >= timeout);
+            !connection.is_over() && !expired && !self.is_old(connection)
         });
     }
 
@@ -213,46 +211,16 @@ impl Http2Pool {
     }
 }
 
-impl Http2Connection {
-    /// Whether the peer still takes new streams.
-    fn is_open(&self) -> bool {
-        let mut send = self.send.borrow_mut();
-        !matches!(send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
-    }
-}
-
-/// Counts a stream on its connection.
-#[derive(Debug)]
-struct StreamCount(Rc<ConnectionState>);
-
-impl StreamCount {
-    fn new(state: &Rc<ConnectionState>) -> Self {
-        state.streams.set(state.streams.get() + 1);
-        Self(Rc::clone(state))
-    }
-}
-
-impl Drop for StreamCount {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        if self.0.streams.get() == 0 {
-            self.0.idle_since.set(clock::now());
-        }
-    }
-}
-
 /// One stream to an upstream.
 #[derive(Debug)]
 pub struct Http2ClientStream {
     connection: Rc<Http2Connection>,
-    send: Option<SendStream<Bytes>>,
-    reply: Option<ResponseFuture>,
-    recv: Option<RecvStream>,
+    /// From the head on.
+    key: Option<usize>,
     tunnel: bool,
     /// A tunnel's request that waits for the peer's SETTINGS.
-    deferred: Option<Box<http::Request<()>>>,
+    deferred: Option<Box<RequestHead>>,
     reused: bool,
-    _count: StreamCount,
 }
 
 impl Http2ClientStream {
@@ -261,46 +229,46 @@ impl Http2ClientStream {
     pub fn new(connection: Rc<Http2Connection>) -> Self {
         let reused = connection.requests.get() > 0;
         connection.requests.set(connection.requests.get().saturating_add(1));
-        let count = StreamCount::new(&connection.state);
-        Self {
-            connection,
-            send: None,
-            reply: None,
-            recv: None,
-            tunnel: false,
-            deferred: None,
-            reused,
-            _count: count,
+        connection.streams.set(connection.streams.get() + 1);
+        Self { connection, key: None, tunnel: false, deferred: None, reused }
+    }
+
+    /// The stream's place, from the head on.
+    fn key(&self) -> Result<usize, Reset> {
+        self.key.ok_or(Reset(Failure::LocalReset))
+    }
+
+    /// Sends the tunnel's request, now that it is known whether the peer takes it.
+    fn poll_deferred(&mut self, cx: &Context<'_>) -> Poll<Result<(), Reset>> {
+        let Some(head) = &mut self.deferred else { return Poll::Ready(Ok(())) };
+        let key = self.key.ok_or(Reset(Failure::LocalReset))?;
+        let mut connection = self.connection.shared.borrow_mut();
+        if let Some(why) = connection.streams[key].reset {
+            return Poll::Ready(Err(Reset(why)));
         }
+        if connection.begun != Begun::Yes {
+            connection.streams[key].wait(cx);
+            return Poll::Pending;
+        }
+        if !connection.peer.extended_connect {
+            return Poll::Ready(Err(Reset(Failure::NotImplemented)));
+        }
+        let sent = connection.send_request(key, head, false, false);
+        drop(connection);
+        self.deferred = None;
+        Poll::Ready(sent.map_err(Reset))
     }
 }
 
-impl Http2ClientStream {
-    fn send_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        request: http::Request<()>,
-        end: bool,
-    ) -> Result<(), Reset> {
-        let mut sender = self.connection.send.borrow_mut();
-        let sent = match sender.poll_ready(cx) {
-            Poll::Ready(Ok(())) => sender.send_request(request, end),
-            // A stream that waits for its turn blocks this handle, not another.
-            Poll::Pending => sender.clone().send_request(request, end),
-            Poll::Ready(Err(error)) => Err(error),
-        };
-        drop(sender);
-        // Nothing was sent: the connection had gone, and another will do.
-        let (reply, send) = sent.map_err(|_| Reset(Failure::UpstreamRefused))?;
-        self.reply = Some(reply);
-        self.send = (!end).then_some(send);
-        Ok(())
-    }
-
-    fn send_deferred(&mut self, cx: &mut Context<'_>, enabled: bool) -> Result<(), Reset> {
-        match self.deferred.take() {
-            Some(request) if enabled => self.send_request(cx, *request, false),
-            _ => Err(Reset(Failure::NotImplemented)),
+impl Drop for Http2ClientStream {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.streams.set(connection.streams.get() - 1);
+        if connection.streams.get() == 0 {
+            connection.idle_since.set(clock::now());
+        }
+        if let Some(key) = self.key {
+            connection.shared.borrow_mut().release(key);
         }
     }
 }
@@ -322,136 +290,79 @@ impl ClientStream for Http2ClientStream {
         first: Option<Frame>,
     ) -> Result<(), Reset> {
         self.tunnel = head.upgrade.is_some();
-        let request = request(head, keep).ok_or(Reset(Failure::BadRequest))?;
-        let end = !self.tunnel
-            && (head.body.is_empty()
-                || matches!(&first, Some(Frame::Data { data, end: true }) if data.is_empty()));
+        if head.authority.is_empty() {
+            return Err(Reset(Failure::BadRequest));
+        }
+        let mut connection = self.connection.shared.borrow_mut();
+        let (window, initial) = (connection.windows.stream, connection.peer.initial_window);
+        let mut stream = Stream::new(0, window, initial);
+        stream.incoming.bodiless = head.method == Method::HEAD;
+        let key = connection.insert(stream);
+        self.key = Some(key);
         if self.tunnel {
-            self.deferred = Some(Box::new(request));
-            return match self.connection.poll_settings(cx) {
-                Poll::Ready(enabled) => self.send_deferred(cx, enabled),
+            drop(connection);
+            self.deferred = Some(Box::new(head.clone()));
+            return match self.poll_deferred(cx) {
+                Poll::Ready(sent) => sent,
                 Poll::Pending => Ok(()),
             };
         }
-        self.send_request(cx, request, end)?;
-        match first {
-            Some(frame) if !end => self.send(cx, frame),
-            _ => Ok(()),
-        }
-    }
-
-    fn send(&mut self, _cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
-        let Some(send) = &mut self.send else {
-            return Ok(());
-        };
-        let last = frame.is_last();
-        let sent = match frame {
-            Frame::Data { data, end } if end || !data.is_empty() => send.send_data(data, end),
-            Frame::Data { .. } => Ok(()),
-            Frame::Trailers(trailers) => send.send_trailers(trailers.into_map()),
-        };
-        // A peer that has reset the stream may have answered first: the reply shows.
-        if last || sent.is_err() {
-            self.send = None;
+        let end = head.body.is_empty()
+            || matches!(&first, Some(Frame::Data { data, end: true }) if data.is_empty());
+        connection.send_request(key, head, keep, end).map_err(Reset)?;
+        if let Some(frame) = first.filter(|_| !end) {
+            // A peer that has reset the stream may have answered first: the reply shows.
+            let _ = connection.send_frame(key, frame);
         }
         Ok(())
     }
 
+    fn send(&mut self, _cx: &mut Context<'_>, frame: Frame) -> Result<(), Reset> {
+        let _ = self.connection.shared.borrow_mut().send_frame(self.key()?, frame);
+        Ok(())
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
-        let Some(send) = &mut self.send else {
-            return Poll::Ready(Ok(()));
-        };
-        if ready!(poll_capacity(send, cx)).is_err() {
-            self.send = None;
-        }
+        let _ = ready!(self.connection.shared.borrow_mut().poll_ready(self.key()?, cx));
         Poll::Ready(Ok(()))
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
-        if self.deferred.is_some() {
-            let enabled = ready!(self.connection.poll_settings(cx));
-            self.send_deferred(cx, enabled)?;
+        ready!(self.poll_deferred(cx))?;
+        let key = self.key()?;
+        let mut connection = self.connection.shared.borrow_mut();
+        let stream = &mut connection.streams[key];
+        if let Some((status, headers)) = stream.incoming.interim.pop_front() {
+            return Poll::Ready(Ok(Reply::Interim(status, headers)));
         }
-        let Some(reply) = &mut self.reply else {
-            return Poll::Ready(Err(Reset(Failure::LocalReset)));
+        let Some(mut head) = stream.incoming.head.take() else {
+            return match stream.reset {
+                Some(why) => Poll::Ready(Err(Reset(why))),
+                None => {
+                    stream.wait(cx);
+                    Poll::Pending
+                }
+            };
         };
-        match ready!(reply.poll_informational(cx)) {
-            Some(Ok(interim)) => {
-                let (parts, ()) = interim.into_parts();
-                return Poll::Ready(Ok(Reply::Interim(parts.status, Headers::Map(parts.headers))));
-            }
-            Some(Err(error)) => return Poll::Ready(Err(Reset(upstream_failure(&error)))),
-            None => {}
+        if self.tunnel && head.status.is_success() {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+            head.body = BodyLength::Unknown;
+            return Poll::Ready(Ok(Reply::Head(head, None)));
         }
-        let response = match ready!(Pin::new(reply).poll(cx)) {
-            Ok(response) => response,
-            Err(error) => return Poll::Ready(Err(Reset(upstream_failure(&error)))),
-        };
-        self.reply = None;
-        let (parts, mut recv) = response.into_parts();
-        let mut status = parts.status;
-        let mut first = None;
-        let body = if self.tunnel && status.is_success() {
-            status = StatusCode::SWITCHING_PROTOCOLS;
-            BodyLength::Unknown
-        } else if recv.is_end_stream() {
-            BodyLength::Empty
-        } else {
-            // A body that came with its head leaves with it.
-            if let Poll::Ready(frame) = poll_frame(&mut recv, cx) {
-                first = Some(frame.map_err(|error| Reset(upstream_failure(&error)))?);
-            }
-            content_length(&parts.headers).map_or(BodyLength::Unknown, BodyLength::Known)
-        };
-        if !body.is_empty() && !first.as_ref().is_some_and(Frame::is_last) {
-            self.recv = Some(recv);
+        if stream.incoming.is_empty_body() {
+            head.body = BodyLength::Empty;
+            return Poll::Ready(Ok(Reply::Head(head, None)));
         }
-        let head = ResponseHead { status, headers: Headers::Map(parts.headers), body };
+        // A body that came with its head leaves with it.
+        let first = match connection.poll_frame(key, cx) {
+            Poll::Ready(frame) => Some(frame.map_err(Reset)?),
+            Poll::Pending => None,
+        };
         Poll::Ready(Ok(Reply::Head(head, first)))
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {
-        let Some(recv) = &mut self.recv else {
-            return Poll::Ready(Err(Reset(Failure::UpstreamTerminated)));
-        };
-        poll_frame(recv, cx).map(|frame| frame.map_err(|error| Reset(upstream_failure(&error))))
+        let key = self.key()?;
+        self.connection.shared.borrow_mut().poll_frame(key, cx).map_err(Reset)
     }
-}
-
-/// The request as HTTP/2 has it; `None` if it cannot have it.
-fn request(head: &mut RequestHead, keep: bool) -> Option<http::Request<()>> {
-    let headers = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
-    let mut headers = headers.into_map();
-    headers.remove(header::HOST);
-    // The only value that HTTP/2 has room for (RFC 9113 8.2.2).
-    if headers.contains_key(header::TE) {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    match head.body {
-        BodyLength::Known(length) if !headers.contains_key(header::CONTENT_LENGTH) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        BodyLength::Unknown => {
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        _ => {}
-    }
-    let path = if head.path.is_empty() { Bytes::from_static(b"/") } else { head.path.clone() };
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = Some(http::uri::PathAndQuery::from_maybe_shared(path).ok()?);
-    uri.scheme = Some(match head.scheme {
-        mosn_core::Scheme::Http => http::uri::Scheme::HTTP,
-        mosn_core::Scheme::Https => http::uri::Scheme::HTTPS,
-    });
-    uri.authority = Some(http::uri::Authority::from_maybe_shared(head.authority.clone()).ok()?);
-    let mut request = http::Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    *request.headers_mut() = headers;
-    if let Some(protocol) = &head.upgrade {
-        *request.method_mut() = Method::CONNECT;
-        request.headers_mut().remove("sec-websocket-key");
-        request.extensions_mut().insert(h2::ext::Protocol::from(std::str::from_utf8(protocol).ok()?));
-    }
-    Some(request)
 }

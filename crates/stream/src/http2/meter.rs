@@ -1,128 +1,84 @@
 //! Counts the frames a client sends that are cheap for it and not for us.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::time::Duration;
 
+use mosn_codec::http2::{FrameHead, kind};
 use mosn_config::model::HttpLimits;
 use mosn_net::clock;
 use tokio::time::Instant;
 
-const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
 const WINDOW: Duration = Duration::from_secs(30);
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
 
 /// What a client did in the current window of time.
 #[derive(Debug)]
 pub(super) struct Flood {
     max_resets: u32,
     max_control: u32,
-    since: Cell<Instant>,
-    streams: Cell<u32>,
-    resets: Cell<u32>,
-    control: Cell<u32>,
-    tripped: Cell<bool>,
+    since: Instant,
+    streams: u32,
+    resets: u32,
+    control: u32,
+    tripped: bool,
 }
 
 impl Flood {
-    pub(super) fn new(limits: &HttpLimits) -> Rc<Self> {
-        Rc::new(Self {
+    pub(super) fn new(limits: &HttpLimits) -> Self {
+        Self {
             max_resets: limits.max_resets,
             max_control: limits.max_control_frames,
-            since: Cell::new(clock::now()),
-            streams: Cell::new(0),
-            resets: Cell::new(0),
-            control: Cell::new(0),
-            tripped: Cell::new(false),
-        })
+            since: clock::now(),
+            streams: 0,
+            resets: 0,
+            control: 0,
+            tripped: false,
+        }
     }
 
     /// Whether the client has gone too far.
-    pub(super) fn is_tripped(&self) -> bool {
-        self.tripped.get()
+    pub(super) const fn is_tripped(&self) -> bool {
+        self.tripped
     }
 
-    fn count(&self, kind: u8, flags: u8, length: usize) {
-        let bump = |cell: &Cell<u32>| cell.set(cell.get().saturating_add(1));
-        match kind {
-            HEADERS => bump(&self.streams),
-            RST_STREAM => bump(&self.resets),
-            PRIORITY | SETTINGS | PING => bump(&self.control),
-            // Only those that are no use: of a body or a window that is in use there may be many.
-            DATA if length == 0 && flags & 1 == 0 => bump(&self.control),
-            WINDOW_UPDATE if self.streams.get() == 0 => bump(&self.control),
+    /// Counts a frame.
+    pub(super) fn count(&mut self, head: FrameHead) {
+        match head.kind {
+            // All that an ordinary connection has most of.
+            kind::DATA if head.length > 0 || head.flags & END_STREAM != 0 => return,
+            kind::WINDOW_UPDATE if self.streams > 0 => return,
+            kind::HEADERS => self.streams = self.streams.saturating_add(1),
+            kind::RST_STREAM => self.resets = self.resets.saturating_add(1),
+            // Of a body or a window that is in use there may be many; these are the others.
+            kind::DATA | kind::WINDOW_UPDATE | kind::PRIORITY | kind::SETTINGS | kind::PING => {
+                self.control = self.control.saturating_add(1);
+            }
             _ => return,
         }
+        self.judge();
+    }
+
+    /// Counts a stream that the client made us reset.
+    pub(super) fn count_error(&mut self) {
+        self.resets = self.resets.saturating_add(1);
+        self.judge();
+    }
+
+    /// Counts a frame that was in vain.
+    pub(super) fn count_useless(&mut self) {
+        self.control = self.control.saturating_add(1);
+        self.judge();
+    }
+
+    fn judge(&mut self) {
         let now = clock::now();
-        if now.duration_since(self.since.get()) > WINDOW {
-            self.since.set(now);
-            for cell in [&self.streams, &self.resets, &self.control] {
-                cell.set(0);
-            }
+        if now.duration_since(self.since) > WINDOW {
+            self.since = now;
+            (self.streams, self.resets, self.control) = (0, 0, 0);
             return;
         }
-        let (streams, resets) = (self.streams.get(), self.resets.get());
-        let allowed = self.max_control.saturating_add(streams.saturating_mul(10));
-        if (resets > self.max_resets && resets >= streams / 2) || self.control.get() > allowed {
-            self.tripped.set(true);
+        let allowed = self.max_control.saturating_add(self.streams.saturating_mul(10));
+        if (self.resets > self.max_resets && self.resets >= self.streams / 2) || self.control > allowed {
+            self.tripped = true;
         }
-    }
-}
-
-/// Follows a connection's incoming bytes and counts its frames.
-pub(super) struct Meter {
-    flood: Rc<Flood>,
-    scan: Cell<Scan>,
-}
-
-/// Where in the incoming bytes we are.
-#[derive(Clone, Copy)]
-enum Scan {
-    /// This many bytes that are no frame head: the preface, or a payload.
-    Skip(usize),
-    /// So much of a frame head.
-    Head([u8; FRAME_HEAD], usize),
-}
-
-impl Meter {
-    pub(super) fn new(flood: Rc<Flood>) -> Self {
-        Self { flood, scan: Cell::new(Scan::Skip(PREFACE)) }
-    }
-
-    /// Whether the client has gone too far.
-    pub(super) fn is_tripped(&self) -> bool {
-        self.flood.is_tripped()
-    }
-
-    pub(super) fn scan(&self, mut bytes: &[u8]) {
-        let mut scan = self.scan.get();
-        while !bytes.is_empty() {
-            match &mut scan {
-                Scan::Skip(0) => scan = Scan::Head([0; FRAME_HEAD], 0),
-                Scan::Skip(left) => {
-                    let skip = (*left).min(bytes.len());
-                    *left -= skip;
-                    bytes = &bytes[skip..];
-                }
-                Scan::Head(head, filled) => {
-                    let take = (FRAME_HEAD - *filled).min(bytes.len());
-                    head[*filled..*filled + take].copy_from_slice(&bytes[..take]);
-                    *filled += take;
-                    bytes = &bytes[take..];
-                    if *filled == FRAME_HEAD {
-                        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-                        self.flood.count(head[3], head[4], length);
-                        scan = Scan::Skip(length);
-                    }
-                }
-            }
-        }
-        self.scan.set(scan);
     }
 }

@@ -1,32 +1,27 @@
-//! HTTP/2 (RFC 9113) as streams, on the `h2` crate.
+//! HTTP/2 (RFC 9113) as streams.
 //!
-//! `h2` speaks the protocol: framing, header compression, flow control, stream states. Here is
-//! what it leaves to its user: back-pressure from one side to the other, when a connection is
-//! full, when it floods us, and when it goes.
+//! A connection is one value, borrowed for the length of a call by its own task and by the streams on
+//! it: all live on one worker. [`connection`] is what both sides have in common; `receive` takes
+//! frames in, `send` puts them out. Whatever was said in a turn leaves in one write.
 
 mod client;
+mod connection;
 mod meter;
+mod output;
+mod receive;
+mod requests;
+mod send;
 mod server;
-mod socket;
-mod upgrade;
+mod stream;
 
 pub use client::{Http2ClientStream, Http2Connection, Http2Pool};
-use mosn_core::Failure;
 pub use server::serve;
 
-/// Bytes of DATA that one stream keeps waiting for its window or the socket.
-const SEND_BUFFER: usize = 64 * 1024;
-
-/// What an error on a stream to an upstream means for the request.
-fn upstream_failure(error: &h2::Error) -> Failure {
-    match error.reason() {
-        Some(h2::Reason::REFUSED_STREAM) => Failure::UpstreamRefused,
-        Some(h2::Reason::CANCEL) if error.is_reset() && error.is_remote() => Failure::UpstreamCancelled,
-        // The upstream did not begin what lies above the last stream id of its GOAWAY.
-        _ if error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR) => {
-            Failure::UpstreamRefused
-        }
-        _ if error.is_io() || error.is_go_away() => Failure::UpstreamTerminated,
-        _ => Failure::UpstreamReset,
+/// The header fields of HTTP/2: their names in lower case.
+fn lower_case(headers: &mosn_core::Headers) -> mosn_core::Headers {
+    let mut lower = mosn_core::FieldList::default();
+    for (name, value) in headers {
+        lower.append(&name.to_ascii_lowercase(), value);
     }
+    mosn_core::Headers::List(lower)
 }
