@@ -3,18 +3,15 @@
 use std::{any::Any, fmt, rc::Rc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Header fields of one message, in whichever form they arrived: an HTTP/1 block is forwarded in
-/// its own case and order, an HTTP/2 map without being rebuilt.
+/// Header fields of one message, forwarded from the block of bytes that they arrived in, in its case
+/// and order.
 ///
 /// Names compare without regard to ASCII case, but for those of an RPC frame.
 #[derive(Clone, Debug)]
 pub enum Headers {
     /// Fields in wire order and case.
     List(FieldList),
-    /// An HTTP/2 header map.
-    Map(HeaderMap),
     /// The fields of an RPC frame, and the frame.
     Frame(Box<FrameHeaders>),
 }
@@ -264,24 +261,6 @@ impl FieldList {
         self.fields = fields;
         self.fields.len() != before
     }
-
-    fn into_map(self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.len());
-        for field in &self.fields {
-            let name = HeaderName::from_bytes(self.name(field));
-            let value = match (field.value as usize).checked_sub(self.block.len()) {
-                None => {
-                    let at = field.value as usize;
-                    HeaderValue::from_maybe_shared(self.block.slice(at..at + field.value_len as usize))
-                }
-                Some(_) => HeaderValue::from_bytes(self.value(field)),
-            };
-            if let (Ok(name), Ok(value)) = (name, value) {
-                map.append(name, value);
-            }
-        }
-        map
-    }
 }
 
 impl Default for Headers {
@@ -291,6 +270,13 @@ impl Default for Headers {
 }
 
 impl Headers {
+    fn list(&self) -> &FieldList {
+        match self {
+            Self::List(list) => list,
+            Self::Frame(frame) => &frame.fields,
+        }
+    }
+
     /// The first value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
@@ -303,7 +289,6 @@ impl Headers {
                         && list.name(field).eq_ignore_ascii_case(name.as_bytes())
                 })
                 .map(|field| list.value(field)),
-            Self::Map(map) => map.get(name).map(HeaderValue::as_bytes),
             Self::Frame(frame) => frame.get(name.as_bytes()),
         }
     }
@@ -324,56 +309,28 @@ impl Headers {
     /// Every field as (name, value), in order.
     #[must_use]
     pub fn iter(&self) -> HeadersIter<'_> {
-        match self {
-            Self::List(list) => HeadersIter(Iter::List(list, list.fields.iter())),
-            Self::Map(map) => HeadersIter(Iter::Map(map.iter())),
-            Self::Frame(frame) => HeadersIter(Iter::List(&frame.fields, frame.fields.fields.iter())),
-        }
+        let list = self.list();
+        HeadersIter(list, list.fields.iter())
     }
 
     /// Calls `each` with every field's name and value, in order, and whether it is sensitive: not
     /// to be compressed with others (RFC 7541 7.1.3).
     pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8], bool)) {
-        match self {
-            Self::List(list) => {
-                for field in &list.fields {
-                    each(list.name(field), list.value(field), field.sensitive);
-                }
-            }
-            Self::Map(map) => {
-                for (name, value) in map {
-                    each(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
-                }
-            }
+        let list = self.list();
+        for field in &list.fields {
+            each(list.name(field), list.value(field), field.sensitive);
         }
     }
 
     /// Appends the fields that `keep` keeps as HTTP/1 has them, `name: value` and CRLF each.
-    pub fn write_http1(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        match self {
-            Self::List(list) => list.write_http1(out, keep),
-            Self::Frame(frame) => frame.fields.write_http1(out, keep),
-            Self::Map(map) => {
-                for (name, value) in map {
-                    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-                    if keep(name, value) {
-                        for part in [name, b": ", value, b"\r\n"] {
-                            out.extend_from_slice(part);
-                        }
-                    }
-                }
-            }
-        }
+    pub fn write_http1(&self, out: &mut Vec<u8>, keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.list().write_http1(out, keep);
     }
 
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self {
-            Self::List(list) => list.len(),
-            Self::Map(map) => map.len(),
-            Self::Frame(frame) => frame.fields.len(),
-        }
+        self.list().len()
     }
 
     /// Whether there is none.
@@ -399,13 +356,6 @@ impl Headers {
                 frame.append(name.as_bytes(), value);
                 true
             }
-            Self::Map(map) => match map_field(name, value) {
-                Some((name, value)) => {
-                    map.insert(name, value);
-                    true
-                }
-                None => false,
-            },
         }
     }
 
@@ -423,13 +373,6 @@ impl Headers {
                 frame.append(name.as_bytes(), value);
                 true
             }
-            Self::Map(map) => match map_field(name, value) {
-                Some((name, value)) => {
-                    map.append(name, value);
-                    true
-                }
-                None => false,
-            },
         }
     }
 
@@ -437,19 +380,7 @@ impl Headers {
     pub fn remove(&mut self, name: &str) -> bool {
         match self {
             Self::List(list) => list.remove(name.as_bytes()),
-            Self::Map(map) => map.remove(name).is_some(),
             Self::Frame(frame) => frame.remove(name.as_bytes()),
-        }
-    }
-
-    /// The fields as an HTTP/2 map, converting when they arrived as a list. Fields that HTTP/2
-    /// cannot carry are dropped.
-    #[must_use]
-    pub fn into_map(self) -> HeaderMap {
-        match self {
-            Self::Map(map) => map,
-            Self::List(list) => list.into_map(),
-            Self::Frame(frame) => frame.fields.into_map(),
         }
     }
 }
@@ -465,27 +396,14 @@ impl<'a> IntoIterator for &'a Headers {
 
 /// Iterator over (name, value).
 #[derive(Debug)]
-pub struct HeadersIter<'a>(Iter<'a>);
-
-#[derive(Debug)]
-enum Iter<'a> {
-    List(&'a FieldList, std::slice::Iter<'a, Field>),
-    Map(http::header::Iter<'a, HeaderValue>),
-}
+pub struct HeadersIter<'a>(&'a FieldList, std::slice::Iter<'a, Field>);
 
 impl<'a> Iterator for HeadersIter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Iter::List(list, fields) => fields.next().map(|field| (list.name(field), list.value(field))),
-            Iter::Map(iter) => iter.next().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
-        }
+        self.1.next().map(|field| (self.0.name(field), self.0.value(field)))
     }
-}
-
-fn map_field(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
 }
 
 /// RFC 9110 5.1 and 5.5: the name is a token, the value has no control characters but tab.
@@ -550,22 +468,19 @@ mod tests {
             written(&headers, &|_| true),
             "x-two: 2\r\nx-three: 3\r\nX-Last: 4\r\nx-new: 5\r\nhost: b\r\n"
         );
-        let map = Headers::Map(headers.into_map());
-        assert!(written(&map, &|name| name == b"x-two").ends_with("x-two: 2\r\n"));
         assert_eq!(written(&Headers::default(), &|_| true), "");
     }
 
     #[test]
     fn set_replaces_append_adds_remove_removes_all() {
-        for mut headers in [list(), Headers::Map(list().into_map())] {
-            assert!(headers.append("x-one", b"3"));
-            assert_eq!(headers.get_all("x-one").count(), 3);
-            assert!(headers.set("X-One", b"4"));
-            assert_eq!(headers.get_all("x-one").collect::<Vec<_>>(), [b"4"]);
-            assert!(headers.remove("x-ONE"));
-            assert!(!headers.contains("x-one"));
-            assert_eq!(headers.len(), 1);
-        }
+        let mut headers = list();
+        assert!(headers.append("x-one", b"3"));
+        assert_eq!(headers.get_all("x-one").count(), 3);
+        assert!(headers.set("X-One", b"4"));
+        assert_eq!(headers.get_all("x-one").collect::<Vec<_>>(), [b"4"]);
+        assert!(headers.remove("x-ONE"));
+        assert!(!headers.contains("x-one"));
+        assert_eq!(headers.len(), 1);
     }
 
     #[test]

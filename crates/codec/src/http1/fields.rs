@@ -143,7 +143,7 @@ fn without_nominated(list: FieldList, fields: &[httparse::Header<'_>]) -> FieldL
     }
     match headers {
         mosn_core::Headers::List(list) => list,
-        mosn_core::Headers::Map(_) | mosn_core::Headers::Frame(_) => FieldList::default(),
+        mosn_core::Headers::Frame(_) => FieldList::default(),
     }
 }
 

@@ -27,28 +27,11 @@ pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead) -> bool {
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(&head.authority);
     out.extend_from_slice(b"\r\n");
-    // RFC 9113 8.2.3: HTTP/2 splits cookies into fields, HTTP/1 has them in one.
-    let joins_cookies = matches!(head.headers, Headers::Map(_));
-    let mut cookies = false;
     head.headers.write_http1(out, |name, _| match name.len() {
         4 => !name.eq_ignore_ascii_case(b"host"),
-        6 if joins_cookies && name == b"cookie" => {
-            cookies = true;
-            false
-        }
         14 => head.body.is_empty() || !name.eq_ignore_ascii_case(b"content-length"),
         _ => true,
     });
-    if cookies {
-        out.extend_from_slice(b"cookie: ");
-        for (index, value) in head.headers.get_all("cookie").enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b"; ");
-            }
-            out.extend_from_slice(value);
-        }
-        out.extend_from_slice(b"\r\n");
-    }
     let chunked = match (head.body, &head.upgrade) {
         (_, Some(protocol)) => {
             field(out, b"Connection", b"upgrade");
@@ -293,28 +276,6 @@ mod tests {
         assert!(!text.contains("Content-Length"));
         let (text, _) = response(500, BodyLength::Empty, &[], Version::Http10, Method::GET);
         assert!(text.contains("Content-Length: 0\r\n") && text.contains("Connection: keep-alive\r\n"));
-    }
-
-    #[test]
-    fn cookies_that_http2_split_become_one_field() {
-        let mut map = http::HeaderMap::new();
-        for value in ["a=1", "b=2"] {
-            map.append("cookie", http::HeaderValue::from_static(value));
-        }
-        let head = RequestHead {
-            method: Method::GET,
-            scheme: Scheme::Http,
-            authority: Bytes::from_static(b"h"),
-            path: Bytes::from_static(b"/"),
-            headers: Headers::Map(map),
-            body: BodyLength::Empty,
-            upgrade: None,
-            expects_continue: false,
-            one_way: false,
-        };
-        let mut out = Vec::new();
-        write_request_head(&mut out, &head);
-        assert!(out.ends_with(b"cookie: a=1; b=2\r\n\r\n"), "{}", String::from_utf8_lossy(&out));
     }
 
     #[test]
