@@ -541,7 +541,7 @@ impl HostPool {
         tokio::task::spawn_local(async move {
             let rpc = pool.rpc.borrow().clone();
             for rpc in rpc {
-                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && !rpc.is_opening() {
+                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && !rpc.is_opening(0) {
                     let _ = pool.open_rpc(&cluster, &rpc, &rpc.use_for(0)).await;
                 }
             }
@@ -608,11 +608,12 @@ impl HostPool {
             if let Some(upstream) = pool.ready(rpc.client, cluster.max_requests_per_connection) {
                 return Ok(RpcClientStream::new(upstream, pool.mode));
             }
-            if pool.mode == PoolMode::Multiplex && pool.is_opening() {
+            if pool.is_opening(rpc.client) {
                 pool.opened.notified().await;
                 match pool.failure() {
-                    Some(why) => return Err(why),
-                    None => continue,
+                    // It may be another client's.
+                    Some(why) if pool.mode == PoolMode::Multiplex => return Err(why),
+                    _ => continue,
                 }
             }
             let upstream = self.open_rpc(cluster, &pool, rpc).await?;
@@ -627,8 +628,7 @@ impl HostPool {
         pool: &Rc<RpcPool>,
         rpc: &RpcUse,
     ) -> Result<Rc<Upstream>, Failure> {
-        let shared = pool.mode == PoolMode::Multiplex;
-        let opening = shared.then(|| RpcOpening::begin(pool));
+        let opening = RpcOpening::begin(pool, rpc.client);
         let opened = self.connect_rpc(cluster, rpc).await;
         if let Ok(upstream) = &opened {
             pool.put(rpc.client, upstream);

@@ -608,6 +608,26 @@ fn bound_connections_carry_calls_both_ways_and_end_together() {
 }
 
 #[test]
+fn calls_that_come_before_the_bound_connection_is_open_share_it() {
+    play(|| async {
+        let rpc = RpcSpec { pool: PoolMode::Binding, ..RpcSpec::default() };
+        let world = World::new(Setup { rpc, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        client.send(&[request(1, 0, b"a"), request(2, 0, b"b"), request(3, 0, b"c")].concat()).await;
+        let mut upstream = world.upstream().await;
+        for body in [b"a", b"b", b"c"] {
+            assert_eq!(upstream.must().await.body(), body);
+        }
+        world.assert_no_connection_waits();
+        // With two, the answer would go to either.
+        upstream.send(&request(77, 0, b"callback")).await;
+        client.must().await;
+        client.send(&response(77, b"done")).await;
+        assert_eq!(upstream.must().await.bytes, response(77, b"done"));
+    });
+}
+
+#[test]
 fn an_upstream_that_calls_nobody_in_particular_is_told_so() {
     play(|| async {
         let world = World::new(Setup::default()).await;

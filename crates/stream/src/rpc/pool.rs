@@ -40,8 +40,8 @@ pub(crate) struct RpcPool {
     /// By client, where each has its own.
     bound: RefCell<HashMap<u64, Rc<Upstream>, RandomState>>,
     next: Cell<usize>,
-    /// A connection that others may share is being opened: they wait for it.
-    opening: Cell<bool>,
+    /// For whom a connection is being opened that others may share ([`RpcPool::sharers`]): they wait for it.
+    opening: RefCell<Vec<u64>>,
     pub(crate) opened: Notify,
     /// How the last such opening failed, for those who waited for it.
     failure: Cell<Option<Failure>>,
@@ -56,7 +56,7 @@ impl RpcPool {
             connections: RefCell::default(),
             bound: RefCell::default(),
             next: Cell::new(0),
-            opening: Cell::new(false),
+            opening: RefCell::default(),
             opened: Notify::new(),
             failure: Cell::new(None),
         }
@@ -113,12 +113,21 @@ impl RpcPool {
         let count = self.connections.borrow().len();
         self.mode == PoolMode::Multiplex
             && (count < configured || congested && count < MOST_UNASKED)
-            && !self.opening.get()
+            && !self.is_opening(0)
     }
 
-    /// Whether somebody is opening a connection that others may share.
-    pub(crate) fn is_opening(&self) -> bool {
-        self.opening.get()
+    /// Whose calls share a connection with this client's: everybody's, its own, or nobody's.
+    fn sharers(&self, client: u64) -> Option<u64> {
+        match self.mode {
+            PoolMode::Multiplex => Some(0),
+            PoolMode::Binding => Some(client),
+            PoolMode::PingPong => None,
+        }
+    }
+
+    /// Whether somebody is opening a connection that this client's calls may share.
+    pub(crate) fn is_opening(&self, client: u64) -> bool {
+        self.sharers(client).is_some_and(|sharers| self.opening.borrow().contains(&sharers))
     }
 
     /// How the last connect failed, if it did.
@@ -162,23 +171,28 @@ impl Drop for RpcPool {
 }
 
 /// Somebody opens a shared connection. Others are woken however that ends, also if it is cancelled.
-pub(crate) struct Opening(Rc<RpcPool>);
+pub(crate) struct Opening {
+    pool: Rc<RpcPool>,
+    sharers: u64,
+}
 
 impl Opening {
-    pub(crate) fn begin(pool: &Rc<RpcPool>) -> Self {
-        pool.opening.set(true);
+    /// `None` = nobody else will use it.
+    pub(crate) fn begin(pool: &Rc<RpcPool>, client: u64) -> Option<Self> {
+        let sharers = pool.sharers(client)?;
+        pool.opening.borrow_mut().push(sharers);
         pool.failure.set(None);
-        Self(Rc::clone(pool))
+        Some(Self { pool: Rc::clone(pool), sharers })
     }
 
     pub(crate) fn end(self, failure: Option<Failure>) {
-        self.0.failure.set(failure);
+        self.pool.failure.set(failure);
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.opening.set(false);
-        self.0.opened.notify_waiters();
+        self.pool.opening.borrow_mut().retain(|sharers| *sharers != self.sharers);
+        self.pool.opened.notify_waiters();
     }
 }
