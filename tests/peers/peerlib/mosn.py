@@ -61,6 +61,8 @@ def _listener(folder, entry):
         keys.update(entry.limits)
     if entry.downstream in extend:
         extend = extend[entry.downstream]
+    elif entry.limits and entry.downstream != "Auto":
+        extend = entry.limits
     proxy["extend_config"] = extend
     config = {
         "name": entry.name,

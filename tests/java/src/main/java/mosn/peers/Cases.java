@@ -18,7 +18,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.LongAccumulator;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 import mosn.peers.Check.Failure;
 import mosn.peers.Stack.Kind;
 
@@ -74,7 +76,7 @@ final class Cases {
     return asynchronous(caller(stack, target)::callback);
   }
 
-  private static String asynchronous(java.util.function.Function<byte[], CompletableFuture<byte[]>> call)
+  private static String asynchronous(Function<byte[], CompletableFuture<byte[]>> call)
       throws Exception {
     List<CompletableFuture<byte[]>> answers = new ArrayList<>();
     for (int i = 0; i < 50; i++) {
@@ -130,6 +132,7 @@ final class Cases {
       callers.add(stack.connect(target, Echo.class, PATIENCE, connections > 1));
     }
     ExecutorService pool = Executors.newFixedThreadPool(threads);
+    LongAccumulator slowest = new LongAccumulator(Math::max, 0);
     long began = System.nanoTime();
     try {
       List<Future<?>> workers = new ArrayList<>();
@@ -141,7 +144,9 @@ final class Cases {
                 () -> {
                   for (int i = 0; i < calls; i++) {
                     byte[] data = Data.of((int) ((i * 37 + seed * 101) % 3_000), seed << 32 | i);
+                    long sent = System.nanoTime();
                     equal(echo.echo(data), data, "echo " + i + " of worker " + seed);
+                    slowest.accumulate((System.nanoTime() - sent) / 1_000_000);
                   }
                   return null;
                 }));
@@ -155,7 +160,9 @@ final class Cases {
         callers.forEach(Caller::close);
       }
     }
-    return (threads * calls * 1_000_000_000L) / (System.nanoTime() - began) + " calls/s";
+    expect(slowest.get() < 5_000, "a call stalled for " + slowest + " ms");
+    long rate = (threads * calls * 1_000_000_000L) / (System.nanoTime() - began);
+    return rate + " calls/s, the slowest " + slowest + " ms";
   }
 
   /**

@@ -10,7 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Map;
 
 /**
- * Runs cases as it is told by lines on its input: {@code run STACK PORT direct|proxied CASE}. Each is answered by a line
+ * Runs cases as it is told by lines on its input: {@code run STACK PORT direct|proxied|bound CASE}. Each is answered by a line
  * {@code ok DETAIL} or {@code FAIL REASON}; a case that needs its server killed or started says {@code do kill} or
  * {@code do start} in between and waits for the line {@code done}. First of all it lists {@code case STACK NAME}, then says
  * {@code ready}.
@@ -38,7 +38,7 @@ final class Driver {
         out.println("FAIL not a command: " + line);
         continue;
       }
-      Target target = new Target(Integer.parseInt(words[2]), words[3].equals("proxied"));
+      Target target = new Target(Integer.parseInt(words[2]), words[3]);
       out.println(run(words[1], target, words[4]));
     }
   }
