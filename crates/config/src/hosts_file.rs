@@ -8,7 +8,7 @@ use crate::model::HostSpec;
 use crate::mosn::Host;
 use crate::problem::Problems;
 use crate::translate::{Names, host};
-use crate::tree::Tree;
+use crate::tree::{Kind, Tree};
 
 /// Reads a list of hosts, written like the key `hosts` of a cluster, in JSON or YAML by the file's
 /// name.
@@ -20,8 +20,13 @@ pub fn hosts_file(path: &Path) -> Result<Vec<HostSpec>, Problems> {
     let findings = Findings::new(true);
     let hosts = with_tree(&text, Format::of_path(path), path, &findings, |tree| {
         let document = Document::new(path.to_owned(), tree, &findings);
-        let given: Vec<Host> = document.decode(Tree::ROOT)?;
         let (at, mut names) = (document.at(Tree::ROOT), Names::default());
+        // Nothing at all is what a YAML file holds while it is written; no hosts are `[]`.
+        if tree.kind(Tree::ROOT) == Kind::Null {
+            at.error("expected a list of hosts; write [] for none");
+            return None;
+        }
+        let given: Vec<Host> = document.decode(Tree::ROOT)?;
         Some(
             given
                 .iter()
@@ -55,6 +60,16 @@ mod tests {
         let yaml = "- address: 127.0.0.1:80\n  weight: 3\n- address: a.b:81\n";
         assert_eq!(read_as("hosts.yaml", yaml).unwrap(), ["127.0.0.1:80 3", "a.b:81 1"]);
         assert!(read_as("hosts.json", "[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_without_a_list_is_not_an_empty_list() {
+        for text in ["", "# hosts follow\n", "---\n", "null\n", "~\n"] {
+            let error = read_as("hosts.yaml", text).unwrap_err();
+            assert!(error.contains("expected a list of hosts"), "{text:?}: {error}");
+        }
+        assert!(read_as("hosts.json", "null").unwrap_err().contains("expected a list of hosts"));
+        assert!(read_as("hosts.yaml", "[]\n").unwrap().is_empty());
     }
 
     #[test]
