@@ -267,6 +267,16 @@ fn what_is_no_request_is_malformed() {
     }
 }
 
+fn tunnel(protocol: &str) -> Vec<(&str, &str)> {
+    vec![
+        (":method", "CONNECT"),
+        (":protocol", protocol),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/"),
+    ]
+}
+
 #[test]
 fn what_can_be_answered_is_refused_by_name() {
     let path = format!("/{}", "a".repeat(100));
@@ -282,6 +292,10 @@ fn what_can_be_answered_is_refused_by_name() {
         ),
         (vec![(":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "a/b")], Failure::BadRequest),
         ([&GET[..], &vec![("x-a", "1"); 40]].concat(), Failure::HeaderTooLarge),
+        (tunnel("h2c"), Failure::BadRequest),
+        (tunnel("websocket, h2c"), Failure::BadRequest),
+        (tunnel("a b"), Failure::BadRequest),
+        (tunnel(""), Failure::BadRequest),
     ];
     for (fields, why) in cases {
         assert_eq!(request(&fields).unwrap_err(), RequestRefusal::Refused(why), "{fields:?}");

@@ -184,7 +184,7 @@ fn requests_beyond_the_limits_are_refused_by_name() {
 #[test]
 fn a_body_that_is_not_as_long_as_it_says_is_no_request() {
     worker(async {
-        for (sent, end) in [(&b"abcdef"[..], true), (b"ab", true)] {
+        for (length, sent, end) in [("4", &b"abcdef"[..], true), ("4", b"ab", true), ("0", b"a", true)] {
             let server = server();
             let mut io = server.connect();
             let fields = [
@@ -192,7 +192,7 @@ fn a_body_that_is_not_as_long_as_it_says_is_no_request() {
                 (":scheme", "http"),
                 (":authority", "a"),
                 (":path", "/echo"),
-                ("content-length", "4"),
+                ("content-length", length),
             ];
             let request = frame(HEADERS, END_HEADERS, 1, &block(&fields));
             let data = frame(DATA, u8::from(end), 1, sent);

@@ -139,6 +139,10 @@ pub fn parse_request(
         .filter(|_| facts.connection_upgrade && version == Version::Http11 && body.is_empty())
         .map(|(at, len)| block.slice(at..at + len));
     let is_h2c = upgrade.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(b"h2c"));
+    // An upstream that took up HTTP/2 from a list would be talked to past all routes.
+    let offers_h2c = upgrade
+        .as_ref()
+        .is_some_and(|names| fields::tokens(names).any(|name| name.eq_ignore_ascii_case(b"h2c")));
     let meta = RequestMeta {
         consumed,
         version,
@@ -152,7 +156,7 @@ pub fn parse_request(
     let head = Box::new(RequestHead {
         expects_continue: facts.expects_continue && version == Version::Http11 && !body.is_empty(),
         one_way: false,
-        upgrade: upgrade.filter(|_| !is_h2c),
+        upgrade: upgrade.filter(|_| !offers_h2c),
         headers: Headers::List(list),
         method,
         scheme,
@@ -366,6 +370,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
         );
         assert!(meta.upgrade_h2c && head.upgrade.is_none() && !head.headers.contains("http2-settings"));
+        let (head, meta) =
+            ok("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, H2C\r\n\r\n");
+        assert!(head.upgrade.is_none() && !meta.upgrade_h2c, "an upstream could choose HTTP/2");
         let (head, _) = ok("GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         assert!(head.upgrade.is_none());
         for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {

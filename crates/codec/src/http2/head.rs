@@ -241,6 +241,9 @@ impl<'t> Fields<'t> {
         }
         let (authority, path) = (authority.or(host).unwrap_or_default(), self.path.unwrap_or_default());
         let at = |(start, length): Range| &self.text[start..start + length];
+        if self.protocol.is_some_and(|protocol| !valid_protocol(at(protocol))) {
+            return Err(Refused(Failure::BadRequest));
+        }
         if !valid_host(at(authority)) {
             return Err(Refused(Failure::BadRequest));
         }
@@ -261,8 +264,8 @@ impl<'t> Fields<'t> {
         let body = match self.content_length {
             Some(length) if end_stream && length > 0 => return Err(Malformed),
             _ if end_stream => BodyLength::Empty,
-            Some(length) if length > 0 => BodyLength::Known(length),
-            _ => BodyLength::Unknown,
+            Some(length) => BodyLength::Known(length),
+            None => BodyLength::Unknown,
         };
         let (protocol, expects_continue) = (self.protocol, self.expects_continue);
         let (block, headers) = self.finish();
@@ -348,6 +351,14 @@ impl<'t> Fields<'t> {
         text.extend_from_slice(b"\r\n");
         self.ranges.push((start, 6), (value, length), self.secret_cookie);
     }
+}
+
+/// Whether this can become an `Upgrade` field: one protocol, and not the one in which the client would
+/// talk to the upstream past all routes.
+fn valid_protocol(value: &[u8]) -> bool {
+    !value.is_empty()
+        && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
+        && !value.eq_ignore_ascii_case(b"h2c")
 }
 
 /// RFC 9110 8.6: digits and nothing else.
