@@ -18,7 +18,7 @@ use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, Sche
 use mosn_net::{Io, Transport};
 use mosn_stream::{
     ClientStream, Reply,
-    http2::{Http2ClientStream, Http2Connection},
+    http2::{Http2ClientStream, Http2Connection, Http2Pool},
 };
 use proptest::prelude::*;
 use tokio::{
@@ -411,6 +411,48 @@ fn a_goaway_sends_waiting_streams_elsewhere() {
         far.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, OK)).await.expect("written");
         assert_eq!(reply(&mut first).await, Ok((200, Vec::new())));
         // The connection has nothing left to do.
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(5), far.read_to_end(&mut rest));
+        ended.await.expect("it closes").expect("read");
+    });
+}
+
+#[test]
+fn replies_that_nobody_reads_leave_other_streams_their_room() {
+    worker(async {
+        const UNREAD: usize = 70;
+        let (connection, mut far) = open();
+        far.write_all(&frame(SETTINGS, 0, 0, &[])).await.expect("written");
+        let mut unread = Vec::new();
+        for id in (1..).step_by(2).take(UNREAD) {
+            unread.push(stream(&connection, Method::GET, BodyLength::Empty).await);
+            far.write_all(&frame(HEADERS, END_HEADERS, id, OK)).await.expect("written");
+            for _ in 0..16 {
+                far.write_all(&frame(DATA, 0, id, &[b'x'; 16_384])).await.expect("written");
+            }
+        }
+        let mut other = stream(&connection, Method::GET, BodyLength::Empty).await;
+        let id = 2 * UNREAD as u32 + 1;
+        let bytes = [frame(HEADERS, END_HEADERS, id, OK), frame(DATA, END_STREAM, id, b"read")].concat();
+        far.write_all(&bytes).await.expect("written");
+        assert_eq!(reply(&mut other).await, Ok((200, b"read".to_vec())));
+    });
+}
+
+#[test]
+fn a_connection_without_room_for_any_stream_is_not_kept() {
+    worker(async {
+        let (connection, mut far) = open();
+        let pool = Http2Pool::default();
+        pool.put(Rc::clone(&connection));
+        let mut last = stream(&connection, Method::GET, BodyLength::Empty).await;
+        drop(connection);
+        let bytes =
+            [frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0]), frame(HEADERS, END_HEADERS | END_STREAM, 1, OK)];
+        far.write_all(&bytes.concat()).await.expect("written");
+        assert_eq!(reply(&mut last).await, Ok((200, Vec::new())));
+        drop(last);
+        assert!(pool.take().is_none() && pool.is_empty());
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(Duration::from_secs(5), far.read_to_end(&mut rest));
         ended.await.expect("it closes").expect("read");

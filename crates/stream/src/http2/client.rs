@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use mosn_codec::http2::{ErrorCode, Setting, write_go_away};
+use mosn_codec::http2::{ErrorCode, MAX_STREAM, Setting, write_go_away};
 use mosn_core::{BodyLength, Failure, Frame, RequestHead, Reset};
 use mosn_net::{Io, clock};
 use tokio::time::Instant;
@@ -22,9 +22,10 @@ use super::{
 use crate::{ClientStream, Held, Reply};
 
 /// Windows and limits that we give an upstream. The window of a stream is what may pile up here
-/// while the client reads slowly.
+/// while the client reads slowly. The connection's is larger than all of them together: it is shared
+/// between clients, and one that does not read must not use it up for the others.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 1 << 30;
 const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// Streams on a connection whose SETTINGS have not come yet.
 const INITIAL_STREAMS: usize = 100;
@@ -81,10 +82,13 @@ impl Http2Connection {
         self.shared.borrow().over.is_some()
     }
 
-    /// Whether the peer still takes new streams.
+    /// Whether the peer still takes new streams. One that allows none at all is as good as gone: it would
+    /// be kept, without use, for every request that had to open another.
     fn is_open(&self) -> bool {
         let connection = self.shared.borrow();
-        connection.over.is_none() && matches!(&connection.side, Side::Client(side) if !side.gone_away)
+        connection.over.is_none()
+            && connection.peer.max_streams > 0
+            && matches!(&connection.side, Side::Client(side) if !side.gone_away && side.next <= MAX_STREAM)
     }
 
     /// Whether another stream can be opened right away.

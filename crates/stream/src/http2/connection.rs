@@ -341,13 +341,21 @@ impl Connection {
         }
         let (id, used) = (stream.id, stream.used);
         if !used {
-            self.streams.remove(key);
+            self.remove(key);
         }
         if id != 0 && self.open.remove(&id).is_some() {
             if self.last_found.0 == id {
                 self.last_found = (0, 0);
             }
             self.open_waiting();
+        }
+    }
+
+    /// Removes a stream with its place in the line, which streams that come and go would make longer and
+    /// longer while the peer gives no window.
+    pub(super) fn remove(&mut self, key: usize) {
+        if self.streams.try_remove(key).is_some_and(|stream| stream.in_line) {
+            self.line.retain(|other| *other != key);
         }
     }
 

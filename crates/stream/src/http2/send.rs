@@ -287,7 +287,7 @@ impl Connection {
             (stream.outgoing.closed || stream.outgoing.end.is_some(), stream.outgoing.is_pending());
         let (over, id) = (stream.is_over() || self.over.is_some(), stream.id);
         if over || id == 0 {
-            self.streams.remove(key);
+            self.remove(key);
         } else if matches!(self.side, Side::Client(_)) || !replied {
             self.reset(key, ErrorCode::CANCEL, Failure::ClientGone);
         } else if !self.streams[key].incoming.closed {

@@ -203,6 +203,8 @@ impl<S: Service> Serving<S> {
             Side::Server(side) => (std::mem::take(&mut side.accepted), std::mem::take(&mut side.refused)),
             Side::Client(_) => return,
         };
+        // Also what is answered at once is use of the connection.
+        (self.timer, self.shrunk) = (None, false);
         for why in refused {
             self.service.refused(&self.cx.info, Protocol::Http2, why);
         }
@@ -371,8 +373,12 @@ impl ServerStream for Http2ServerStream {
             self.expects_continue = false;
         }
         let reply = Reply { status, headers, body: None, date: None, tunnel: false };
-        // Interim replies are a courtesy: the final one shows whether the stream lives.
-        let _ = self.connection.borrow_mut().send_reply(self.key, reply, false);
+        let mut connection = self.connection.borrow_mut();
+        // Interim replies are a courtesy: they do not pile up for a client that does not read, and the
+        // final one shows whether the stream lives.
+        if connection.output.room() > 0 {
+            let _ = connection.send_reply(self.key, reply, false);
+        }
     }
 
     fn send_head(
