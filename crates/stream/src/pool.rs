@@ -582,7 +582,11 @@ impl HostPool {
     }
 
     async fn open_http2(self: &Rc<Self>, cluster: &Cluster) -> Result<Rc<Http2Connection>, Failure> {
-        let token = cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?;
+        // Other workers' connections are of no use here: the first one is counted, but never refused.
+        let token = match self.http2.is_empty() {
+            true => cluster.count_connection(&self.host),
+            false => cluster.try_acquire_connection(&self.host).map_err(|_| Failure::Overflow)?,
+        };
         let io = self.connect(cluster).await?;
         let open = self.count_open(token);
         Ok(Http2Connection::open(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open))

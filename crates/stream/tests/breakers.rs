@@ -98,7 +98,8 @@ async fn history(address: String, steps: Vec<Step>) {
         assert_eq!(requests as usize, open.len());
         let waiting = open.iter().filter(|stream| matches!(stream, Open::Connecting(..))).count();
         assert_eq!(pending as usize, waiting);
-        assert!(cluster.hosts()[0].active_connections() <= LIMITS.max_connections);
+        // The first connection of HTTP/2 is not refused.
+        assert!(cluster.hosts()[0].active_connections() <= LIMITS.max_connections + 1);
     }
     drop(open);
     assert_eq!(cluster.in_flight(), [0, 0, 0]);

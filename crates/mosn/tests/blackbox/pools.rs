@@ -70,6 +70,22 @@ fn requests_at_the_same_time_share_one_http_2_connection() {
 }
 
 #[test]
+fn each_worker_has_an_http_2_connection_whatever_the_limit() {
+    let origin = echo_http2();
+    let listener = Listener::new("in", "Http1")
+        .routes([to("/", "up", &json!({ "upstream_protocol": "Http2" }))])
+        .with("reuseport", json!(true));
+    let limits = json!({ "circuit_breakers": [{ "max_connections": 1 }] });
+    let mosn =
+        start(&Config::new().listener(listener).cluster_with("up", &[&origin.address()], &limits).workers(2));
+    // All sixteen on one worker are as likely as heads sixteen times in a row.
+    for _ in 0..16 {
+        assert_eq!(mosn.client("in").ask(&Request::get("/bytes/10")).status, 200);
+    }
+    assert_eq!(origin.log().connections(), 2);
+}
+
+#[test]
 fn after_goaway_the_next_request_takes_another_connection() {
     let origin = Http2Origin::new(|mut exchange| async move {
         exchange.read().await?;
