@@ -1,5 +1,6 @@
 //! The `mosn` command.
 
+mod allocator;
 mod check;
 mod cli;
 mod demo;
@@ -7,9 +8,6 @@ mod start;
 mod stop;
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {

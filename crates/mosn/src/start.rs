@@ -6,6 +6,7 @@ use mosn_admin::Features;
 use mosn_config::{Loaded, model::LogLevel};
 use mosn_server::{Exit, ProcessOptions};
 
+use crate::allocator;
 use crate::{check, cli::StartArgs, version};
 
 pub(crate) fn run(args: &StartArgs) -> ExitCode {
@@ -30,7 +31,10 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
 
 /// Runs the process and turns its end into an exit code.
 pub(crate) fn serve(loaded: Loaded, options: &ProcessOptions, ready: impl FnOnce()) -> ExitCode {
-    match mosn_server::run(loaded, options, |_| ready()) {
+    match mosn_server::run(loaded, options, |_| {
+        allocator::give_back();
+        ready();
+    }) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::DrainTimeout) => ExitCode::from(4),
         Err(error) => {
