@@ -149,10 +149,18 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             hash,
             position: Cell::new(None),
         };
+        if is_rpc(target.protocol) != is_rpc(self.stream.protocol()) {
+            // Nothing turns one into the other, and a call's fields may be no HTTP header's at all.
+            return Err(Failure::LocalReset);
+        }
         let overrides = TimeoutOverrides { global: self.stream.timeout(), per_try: None };
         let (global, per_try) = timeouts(forward, &*self.report.head, overrides);
         let mut budget =
             Budget { retries: 0, token: None, fresh: true, global: None, limits: Limits { global, per_try } };
+        if self.stream.timeout().is_some() {
+            // The caller has begun to wait, wherever its call is.
+            budget.global = global.map(Timer::after);
+        }
         let mut replay = Replay::new(forward.buffer_limit);
         if let Some(spec) = self.proxy.settings.mirror
             && !forward.mirrors.is_empty()
@@ -534,6 +542,10 @@ fn poll_given_up<S: ServerStream>(
         Some(timer) => timer.poll(cx).map(|()| Failure::GlobalTimeout),
         None => Poll::Pending,
     }
+}
+
+const fn is_rpc(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Rpc(_))
 }
 
 /// Whether a body is larger than allowed; a limit of 0 allows any.

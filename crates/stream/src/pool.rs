@@ -298,15 +298,30 @@ impl Pools {
         let host = cluster.cluster.choose(cx)?;
         let pool = self.host_pool(cluster, host);
         let rpc_pool = pool.rpc_pool(rpc);
-        let upstream = rpc_pool.ready(rpc.client, cluster.cluster.max_requests_per_connection)?;
-        let configured = configured_connections(&cluster.cluster);
-        if rpc_pool.wants_another(configured, upstream.is_congested()) {
+        let ready = rpc_pool.ready(rpc.client, cluster.cluster.max_requests_per_connection);
+        let wanted = match &ready {
+            Some(upstream) => {
+                let configured = configured_connections(&cluster.cluster);
+                rpc_pool.wants_another(configured, upstream.is_congested() && !upstream.is_stalled())
+            }
+            // The long way chooses anew, and may never come to this host: where two take turns, and one
+            // has no connection, it would always be passed over.
+            None => {
+                rpc_pool.mode == PoolMode::Multiplex
+                    && rpc_pool.is_empty()
+                    && rpc_pool.opening(0).is_none()
+                    && !pool.is_paused()
+            }
+        };
+        if wanted {
+            let opening = RpcOpening::begin(&rpc_pool, rpc.client);
             let (cluster, rpc) = (Arc::clone(&cluster.cluster), *rpc);
             tokio::task::spawn_local(async move {
                 // How it failed is known to the pool, and to the log.
-                let _ = pool.open_rpc(&cluster, &rpc_pool, &rpc).await;
+                let _ = pool.open_rpc(&cluster, &rpc_pool, &rpc, Some(opening)).await;
             });
         }
+        let upstream = ready.filter(|upstream| !upstream.is_stalled())?;
         let attempt = cluster.cluster.begin(host);
         Some(Line { upstream, token, attempt })
     }
@@ -541,8 +556,9 @@ impl HostPool {
         tokio::task::spawn_local(async move {
             let rpc = pool.rpc.borrow().clone();
             for rpc in rpc {
-                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && !rpc.is_opening(0) {
-                    let _ = pool.open_rpc(&cluster, &rpc, &rpc.use_for(0)).await;
+                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && rpc.opening(0).is_none() {
+                    let opening = RpcOpening::begin(&rpc, 0);
+                    let _ = pool.open_rpc(&cluster, &rpc, &rpc.use_for(0), Some(opening)).await;
                 }
             }
             // Where it fails, the first request will say so.
@@ -612,15 +628,14 @@ impl HostPool {
             if let Some(upstream) = pool.ready(rpc.client, cluster.max_requests_per_connection) {
                 return Ok(RpcClientStream::new(upstream, pool.mode));
             }
-            if pool.is_opening(rpc.client) {
-                pool.opened.notified().await;
-                match pool.failure() {
-                    // It may be another client's.
-                    Some(why) if pool.mode == PoolMode::Multiplex => return Err(why),
-                    _ => continue,
-                }
+            // In ping-pong mode nobody could use it together with whoever opens it.
+            let shared = pool.mode != PoolMode::PingPong;
+            if shared && let Some(underway) = pool.opening(rpc.client) {
+                underway.over().await?;
+                continue;
             }
-            let upstream = self.open_rpc(cluster, &pool, rpc).await?;
+            let opening = shared.then(|| RpcOpening::begin(&pool, rpc.client));
+            let upstream = self.open_rpc(cluster, &pool, rpc, opening).await?;
             return Ok(RpcClientStream::new(upstream, pool.mode));
         }
     }
@@ -631,8 +646,8 @@ impl HostPool {
         cluster: &Cluster,
         pool: &Rc<RpcPool>,
         rpc: &RpcUse,
+        opening: Option<RpcOpening>,
     ) -> Result<Rc<Upstream>, Failure> {
-        let opening = RpcOpening::begin(pool, rpc.client);
         let opened = self.connect_rpc(cluster, rpc).await;
         if let Ok(upstream) = &opened {
             pool.put(rpc.client, upstream);
@@ -662,8 +677,13 @@ impl HostPool {
         Ok(Upstream::open(io, facts, &rpc.spec, cluster.keepalive, self.count_open(token)))
     }
 
+    /// Whether connects have failed, and the next must wait.
+    fn is_paused(&self) -> bool {
+        self.pause.get().is_some_and(|pause| clock::now() < pause.until)
+    }
+
     async fn connect(self: &Rc<Self>, cluster: &Cluster) -> Result<Io, Failure> {
-        if let Some(pause) = self.pause.get().filter(|pause| clock::now() < pause.until) {
+        if let Some(pause) = self.pause.get().filter(|_| self.is_paused()) {
             return Err(pause.why);
         }
         let mut timer = Timer::after(cluster.connect_timeout);

@@ -151,12 +151,15 @@ struct Setup {
     rpc: RpcSpec,
     cluster: ClusterSpec,
     router: RouterSpec,
+    /// The hosts' addresses; they share the port.
+    hosts: Vec<&'static str>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             rpc: RpcSpec::default(),
+            hosts: vec!["127.0.0.1"],
             cluster: ClusterSpec {
                 name: "c".into(),
                 breakers: Breakers { max_requests: 1000, ..Breakers::default() },
@@ -185,8 +188,8 @@ impl Default for Setup {
 
 impl World {
     async fn new(setup: Setup) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
         let (sender, accepted) = mpsc::unbounded_channel();
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -195,15 +198,16 @@ impl World {
                 }
             }
         });
-        let host = HostSpec {
-            address: address.as_str().into(),
+        let host = |address: &&str| HostSpec {
+            address: format!("{address}:{port}").into(),
             hostname: "".into(),
             weight: 1,
             metadata: None,
             tls_disable: false,
         };
+        let hosts = setup.hosts.iter().map(host).collect();
         let clusters = Clusters::new();
-        let localities = vec![LocalitySpec { hosts: vec![host], ..LocalitySpec::default() }];
+        let localities = vec![LocalitySpec { hosts, ..LocalitySpec::default() }];
         clusters.add_or_update(ClusterSpec { localities, ..setup.cluster }).expect("a cluster");
         let registry = Registry::new(&MetricsFilter::default());
         let rpc: Rc<[_]> = Rc::new([("bolt", setup.rpc)]);
@@ -617,6 +621,178 @@ fn calls_that_come_before_the_bound_connection_is_open_share_it() {
     });
 }
 
+/// Routes that change a header: calls take the long way.
+fn changing() -> RouterSpec {
+    let mut router = Setup::default().router;
+    let add = HeaderAddSpec { name: "zone".into(), value: "z1".into(), append: true };
+    router.virtual_hosts[0].routes[0].headers = HeaderMutationsSpec {
+        inner: Some(Box::new(HeaderMutations { request_add: vec![add], ..HeaderMutations::default() })),
+    };
+    router
+}
+
+/// More than sockets and the proxy may hold.
+const PLENTY: usize = 32 << 20;
+
+/// Reads what there is to read.
+async fn drained(peer: &mut Peer) -> usize {
+    let (mut bytes, mut buffer) = (0, vec![0; 1 << 20]);
+    while let Ok(Ok(read @ 1..)) =
+        tokio::time::timeout(Duration::from_millis(300), peer.read.read(&mut buffer)).await
+    {
+        bytes += read;
+    }
+    bytes
+}
+
+#[test]
+fn calls_of_one_turn_open_no_more_connections_than_configured() {
+    play(|| async {
+        let mut cluster = Setup::default().cluster;
+        cluster.breakers.max_connections = 2;
+        let world = World::new(Setup { cluster, ..Setup::default() }).await;
+        let (mut client, mut first) = world.opened().await;
+        let calls: Vec<u8> = (2..52).flat_map(|id| request(id, 0, b"x")).collect();
+        client.send(&calls).await;
+        for _ in 0..50 {
+            let got = first.must().await;
+            first.reply(got.view.id, b"y").await;
+            client.must().await;
+        }
+        let _second = world.upstream().await;
+        client.assert_silent().await;
+        world.assert_no_connection_waits();
+    });
+}
+
+#[test]
+fn a_host_without_a_connection_gets_its_turn() {
+    play(|| async {
+        let hosts = vec!["127.0.0.1", "127.0.0.2"];
+        let world = World::new(Setup { hosts, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        let (sender, mut served) = mpsc::unbounded_channel();
+        // One call after the other: the turns are never out of step.
+        let calls = async {
+            for id in 1.. {
+                client.send(&request(id, 0, b"x")).await;
+                client.must().await;
+            }
+        };
+        let upstreams = async {
+            loop {
+                let mut upstream = world.upstream().await;
+                let sender = sender.clone();
+                tokio::task::spawn_local(async move {
+                    for call in 0.. {
+                        let got = upstream.must().await;
+                        upstream.reply(got.view.id, b"y").await;
+                        if call == 10 {
+                            let _ =
+                                sender.send(upstream.read.as_ref().local_addr().expect("an address").ip());
+                        }
+                    }
+                });
+            }
+        };
+        let both = async {
+            let (one, other) = (served.recv().await, served.recv().await);
+            assert_ne!(one, other);
+        };
+        tokio::select! {
+            () = calls => {}
+            () = upstreams => {}
+            () = both => {}
+        }
+    });
+}
+
+#[test]
+fn an_upstream_that_does_not_read_is_owed_little_whatever_way_calls_take() {
+    play(|| async {
+        let world = World::new(Setup { router: changing(), ..Setup::default() }).await;
+        let (client, mut upstream) = world.opened().await;
+        let Peer { read, mut write, .. } = client;
+        let sender = tokio::task::spawn_local(async move {
+            let body = vec![0; 256 << 10];
+            for id in 0..(PLENTY / body.len()) as u64 {
+                write.write_all(&request(id, 100, &body)).await.expect("written");
+            }
+            write
+        });
+        let mut client =
+            Peer { read, write: sender.await.expect("sent"), side: Side::Upstream, buffer: BytesMut::new() };
+        for _ in 0..PLENTY / (256 << 10) {
+            assert_eq!(client.must().await.view.status, 7, "each caller hears that its time is up");
+        }
+        let owed = drained(&mut upstream).await;
+        assert!(owed < PLENTY / 2, "{owed} bytes");
+        world.settle().await;
+    });
+}
+
+#[test]
+fn an_upstream_that_asks_for_signs_of_life_and_reads_none_gets_no_more() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (_client, mut upstream) = world.opened().await;
+        let asked = HEARTBEAT.repeat(1 << 14);
+        for _ in 0..PLENTY / asked.len() {
+            upstream.send(&asked).await;
+        }
+        let answered = drained(&mut upstream).await;
+        assert!((1..PLENTY / 2).contains(&answered), "{answered} bytes");
+    });
+}
+
+#[test]
+fn an_upstream_that_does_not_read_holds_up_no_calls_to_others() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let (client, _upstream) = world.opened().await;
+        let Peer { read, mut write, .. } = client;
+        tokio::task::spawn_local(async move {
+            let body = vec![0; 256 << 10];
+            for id in 0..(PLENTY / body.len()) as u64 {
+                write.write_all(&request(id, 100, &body)).await.expect("written");
+            }
+            // Answered by the proxy itself, if it is read.
+            write.write_all(&HEARTBEAT).await.expect("written");
+            std::future::pending::<()>().await;
+        });
+        let mut told = 0;
+        let mut buffer = BytesMut::new();
+        let mut read = read;
+        loop {
+            while let Ok(Decoded::Frame(view)) = BOLT.decode(&buffer, Side::Upstream, &Limits::default()) {
+                buffer.advance(view.len as usize);
+                if view.kind == FrameKind::HeartbeatReply {
+                    assert!(told > 0, "calls to it are told that their time is up");
+                    return;
+                }
+                told += 1;
+            }
+            assert!(matches!(read.read_buf(&mut buffer).await, Ok(1..)));
+        }
+    });
+}
+
+#[test]
+fn a_call_that_a_route_sends_to_http_is_refused() {
+    play(|| async {
+        let mut router = Setup::default().router;
+        router.virtual_hosts[0].routes[0].action =
+            forward(|forward| forward.upstream_protocol = Some(Protocol::Http1));
+        let world = World::new(Setup { router, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        client.send(&request(5, 0, b"x")).await;
+        let told = client.must().await;
+        assert_eq!((told.view.id, told.view.status), (5, 6), "no upstream");
+        world.assert_no_connection_waits();
+        world.settle().await;
+    });
+}
+
 #[test]
 fn an_upstream_that_calls_nobody_in_particular_is_told_so() {
     play(|| async {
@@ -632,12 +808,7 @@ fn an_upstream_that_calls_nobody_in_particular_is_told_so() {
 #[test]
 fn a_changed_header_is_written_anew_and_everything_else_passes() {
     play(|| async {
-        let mut router = Setup::default().router;
-        let add = HeaderAddSpec { name: "zone".into(), value: "z1".into(), append: true };
-        router.virtual_hosts[0].routes[0].headers = HeaderMutationsSpec {
-            inner: Some(Box::new(HeaderMutations { request_add: vec![add], ..HeaderMutations::default() })),
-        };
-        let world = World::new(Setup { router, ..Setup::default() }).await;
+        let world = World::new(Setup { router: changing(), ..Setup::default() }).await;
         let mut client = world.client().await;
         client.send(&request(5, 0, b"body")).await;
         let mut upstream = world.upstream().await;

@@ -27,6 +27,8 @@ pub struct RpcClientStream {
     one_way: bool,
     /// A call whose content is not all here.
     unsent: Option<(Box<FrameHeaders>, Rc<OwnedFrame>, BytesMut)>,
+    /// A call that is all here, and for which the upstream has no room yet.
+    held_back: Option<(Box<FrameHeaders>, Rc<OwnedFrame>, Bytes)>,
     waits: Option<(u64, Rc<StreamSlot>)>,
 }
 
@@ -35,7 +37,24 @@ impl RpcClientStream {
     #[must_use]
     pub(crate) fn new(upstream: Rc<Upstream>, mode: PoolMode) -> Self {
         let reused = upstream.requests() > 0;
-        Self { upstream, mode, reused, one_way: false, unsent: None, waits: None }
+        Self { upstream, mode, reused, one_way: false, unsent: None, held_back: None, waits: None }
+    }
+
+    /// Sends it as soon as the upstream has room; what needs no reply is not worth waiting.
+    fn send_in_time(
+        &mut self,
+        headers: &FrameHeaders,
+        frame: &Rc<OwnedFrame>,
+        body: Bytes,
+    ) -> Result<(), Reset> {
+        if !self.upstream.is_congested() {
+            return self.send_call(headers, frame, &body);
+        }
+        if self.one_way {
+            return Err(Reset(Failure::Overflow));
+        }
+        self.held_back = Some((Box::new(headers.clone()), Rc::clone(frame), body));
+        Ok(())
     }
 
     fn send_call(&mut self, headers: &FrameHeaders, frame: &OwnedFrame, body: &Bytes) -> Result<(), Reset> {
@@ -79,8 +98,8 @@ impl ClientStream for RpcClientStream {
             return Err(Reset(Failure::LocalReset));
         };
         match first {
-            _ if head.body.is_empty() => self.send_call(headers, &frame, &Bytes::new()),
-            Some(Frame::Data { data, end: true }) => self.send_call(headers, &frame, &data),
+            _ if head.body.is_empty() => self.send_in_time(headers, &frame, Bytes::new()),
+            Some(Frame::Data { data, end: true }) => self.send_in_time(headers, &frame, data),
             first => {
                 self.unsent = Some((Box::new(headers.clone()), frame, BytesMut::new()));
                 first.map_or(Ok(()), |first| self.send(cx, first))
@@ -95,7 +114,7 @@ impl ClientStream for RpcClientStream {
             body.extend_from_slice(&data);
         }
         if last {
-            return self.send_call(&headers, &call, &body.freeze());
+            return self.send_in_time(&headers, &call, body.freeze());
         }
         self.unsent = Some((headers, call, body));
         Ok(())
@@ -106,6 +125,12 @@ impl ClientStream for RpcClientStream {
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Reset>> {
+        if self.held_back.is_some() {
+            ready!(self.upstream.poll_room(cx));
+        }
+        if let Some((headers, frame, body)) = self.held_back.take() {
+            self.send_call(&headers, &frame, &body)?;
+        }
         let Some((_, slot)) = &self.waits else { return Poll::Pending };
         let answer = ready!(slot.poll(cx));
         self.waits = None;

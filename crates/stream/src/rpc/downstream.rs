@@ -17,6 +17,10 @@ use super::{
 /// Replies that may wait for a client that does not read; with more it is cut off. A client that
 /// makes no more calls until it has read costs at most this and the replies to what it had asked.
 const MOST_UNREAD: usize = 64 << 20;
+/// Calls of one client that may be under way; more are read when some are over.
+const MOST_CALLS: usize = 1 << 16;
+/// Bytes of its calls with tasks of their own, which keep them, from which on no more are read.
+const MOST_HELD: usize = 16 << 20;
 
 /// A client's connection.
 pub(super) struct Downstream {
@@ -33,6 +37,8 @@ pub(super) struct Downstream {
     upstreams: RefCell<Vec<Weak<Upstream>>>,
     /// Calls with a task of their own, to be woken when the client has gone.
     tasks: RefCell<Slab<Option<Waker>>>,
+    /// Bytes of those calls.
+    held: Cell<usize>,
 }
 
 impl Downstream {
@@ -46,6 +52,7 @@ impl Downstream {
             ended: Cell::new(false),
             upstreams: RefCell::default(),
             tasks: RefCell::default(),
+            held: Cell::new(0),
         })
     }
 
@@ -60,6 +67,11 @@ impl Downstream {
     /// Calls under way.
     pub(super) fn calls(&self) -> usize {
         self.calls.get() + self.tasks.borrow().len()
+    }
+
+    /// Whether it may bring another call.
+    pub(super) fn has_room(&self) -> bool {
+        self.wire.waiting() <= CONGESTED && self.calls() < MOST_CALLS && self.held.get() < MOST_HELD
     }
 
     /// Whether it must be woken when it may read on, or has nothing left to do.
@@ -94,17 +106,16 @@ impl Downstream {
         upstreams.push(Rc::downgrade(upstream));
     }
 
-    /// The client answers a call that its upstream made.
-    pub(super) fn answered(self: &Rc<Self>, frame: &[u8]) {
+    /// The client answers a call that its upstream made. Returns that upstream.
+    pub(super) fn answered(self: &Rc<Self>, frame: &[u8]) -> Option<Rc<Upstream>> {
         let bound = self
             .upstreams
             .borrow()
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|upstream| upstream.is_bound_to(self));
-        if let Some(upstream) = bound {
-            upstream.pass(frame);
-        }
+            .find(|upstream| upstream.is_bound_to(self))?;
+        bound.pass(frame);
+        Some(bound)
     }
 
     /// A relayed call is over.
@@ -127,17 +138,27 @@ impl Downstream {
     /// Writes what was collected.
     pub(super) fn flush_touched(&self) {
         self.touched.set(false);
+        match self.flush() {
+            0 => self.wake_waiting(),
+            // It must look to its patience.
+            _ => self.wire.wake(),
+        }
+    }
+
+    /// Writes what there is. Returns how much the client leaves unread; too much is its end.
+    pub(super) fn flush(&self) -> usize {
         self.wire.flush();
         let unread = self.wire.waiting();
-        if unread > MOST_UNREAD {
+        if unread > MOST_UNREAD && !self.wire.is_broken() {
             tracing::warn!(
                 "closing connection {}: {unread} bytes of replies, and the client does not read",
                 self.info.id
             );
+            // At once: while it had time for last words, more replies would come.
+            self.wire.hang_up();
             self.end();
-        } else if unread <= CONGESTED {
-            self.wake_waiting();
         }
+        unread
     }
 
     /// The client has gone: whoever works for it stops.
@@ -159,12 +180,15 @@ impl Downstream {
 pub(super) struct Task {
     client: Rc<Downstream>,
     key: usize,
+    bytes: usize,
 }
 
 impl Task {
-    pub(super) fn new(client: &Rc<Downstream>) -> Self {
+    /// A call of so many bytes.
+    pub(super) fn new(client: &Rc<Downstream>, bytes: usize) -> Self {
         let key = client.tasks.borrow_mut().insert(None);
-        Self { client: Rc::clone(client), key }
+        client.held.set(client.held.get() + bytes);
+        Self { client: Rc::clone(client), key, bytes }
     }
 
     pub(super) const fn client(&self) -> &Rc<Downstream> {
@@ -188,6 +212,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.client.tasks.borrow_mut().remove(self.key);
+        self.client.held.set(self.client.held.get() - self.bytes);
         self.client.wake_waiting();
     }
 }

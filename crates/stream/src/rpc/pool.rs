@@ -40,11 +40,23 @@ pub(crate) struct RpcPool {
     /// By client, where each has its own.
     bound: RefCell<HashMap<u64, Rc<Upstream>, RandomState>>,
     next: Cell<usize>,
-    /// For whom a connection is being opened that others may share ([`RpcPool::sharers`]): they wait for it.
-    opening: RefCell<Vec<u64>>,
-    pub(crate) opened: Notify,
-    /// How the last such opening failed, for those who waited for it.
+    /// Connections being opened that others wait for, by who will share them ([`RpcPool::sharers`]).
+    openings: RefCell<Vec<(u64, Rc<Underway>)>>,
+}
+
+/// A connection is being opened.
+#[derive(Debug, Default)]
+pub(crate) struct Underway {
+    over: Notify,
     failure: Cell<Option<Failure>>,
+}
+
+impl Underway {
+    /// Waits until it is open, or given up. `Err` = how it failed.
+    pub(crate) async fn over(&self) -> Result<(), Failure> {
+        self.over.notified().await;
+        self.failure.get().map_or(Ok(()), Err)
+    }
 }
 
 impl RpcPool {
@@ -56,9 +68,7 @@ impl RpcPool {
             connections: RefCell::default(),
             bound: RefCell::default(),
             next: Cell::new(0),
-            opening: RefCell::default(),
-            opened: Notify::new(),
-            failure: Cell::new(None),
+            openings: RefCell::default(),
         }
     }
 
@@ -113,26 +123,22 @@ impl RpcPool {
         let count = self.connections.borrow().len();
         self.mode == PoolMode::Multiplex
             && (count < configured || congested && count < MOST_UNASKED)
-            && !self.is_opening(0)
+            && self.opening(0).is_none()
     }
 
-    /// Whose calls share a connection with this client's: everybody's, its own, or nobody's.
-    fn sharers(&self, client: u64) -> Option<u64> {
+    /// Whose calls share a connection with this client's: everybody's, or its own.
+    fn sharers(&self, client: u64) -> u64 {
         match self.mode {
-            PoolMode::Multiplex => Some(0),
-            PoolMode::Binding => Some(client),
-            PoolMode::PingPong => None,
+            PoolMode::Multiplex | PoolMode::PingPong => 0,
+            PoolMode::Binding => client,
         }
     }
 
-    /// Whether somebody is opening a connection that this client's calls may share.
-    pub(crate) fn is_opening(&self, client: u64) -> bool {
-        self.sharers(client).is_some_and(|sharers| self.opening.borrow().contains(&sharers))
-    }
-
-    /// How the last connect failed, if it did.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure.get()
+    /// The connection that is being opened and that this client's calls may share, if there is one.
+    pub(crate) fn opening(&self, client: u64) -> Option<Rc<Underway>> {
+        let whose = self.sharers(client);
+        let openings = self.openings.borrow();
+        openings.iter().find(|(sharers, _)| *sharers == whose).map(|(_, underway)| Rc::clone(underway))
     }
 
     pub(crate) fn put(&self, client: u64, upstream: &Rc<Upstream>) {
@@ -170,29 +176,29 @@ impl Drop for RpcPool {
     }
 }
 
-/// Somebody opens a shared connection. Others are woken however that ends, also if it is cancelled.
+/// Somebody opens a connection that others wait for. They are woken however that ends, also if it is
+/// cancelled.
 pub(crate) struct Opening {
     pool: Rc<RpcPool>,
-    sharers: u64,
+    underway: Rc<Underway>,
 }
 
 impl Opening {
-    /// `None` = nobody else will use it.
-    pub(crate) fn begin(pool: &Rc<RpcPool>, client: u64) -> Option<Self> {
-        let sharers = pool.sharers(client)?;
-        pool.opening.borrow_mut().push(sharers);
-        pool.failure.set(None);
-        Some(Self { pool: Rc::clone(pool), sharers })
+    /// It counts from now on, not only from when the connect begins: calls of the same turn must find it.
+    pub(crate) fn begin(pool: &Rc<RpcPool>, client: u64) -> Self {
+        let underway = Rc::<Underway>::default();
+        pool.openings.borrow_mut().push((pool.sharers(client), Rc::clone(&underway)));
+        Self { pool: Rc::clone(pool), underway }
     }
 
     pub(crate) fn end(self, failure: Option<Failure>) {
-        self.pool.failure.set(failure);
+        self.underway.failure.set(failure);
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.pool.opening.borrow_mut().retain(|sharers| *sharers != self.sharers);
-        self.pool.opened.notify_waiters();
+        self.pool.openings.borrow_mut().retain(|(_, underway)| !Rc::ptr_eq(underway, &self.underway));
+        self.underway.over.notify_waiters();
     }
 }

@@ -17,15 +17,13 @@ use super::{
     downstream::Downstream,
     server_stream::serve_call,
     upstream::Upstream,
-    wire::{Broken, CONGESTED, Input, Wire},
+    wire::{Broken, CONGESTED, Input, Patience, WRITE_TIMEOUT, Wire},
 };
 use crate::{DrainWatch, ServerContext, Service};
 
 /// Reads of one turn; then others have theirs. One read is 64 KiB at most, so that a client that
 /// sends without a pause does not hold up the others for longer than those take.
 const READS: u32 = 2;
-/// Calls of one client that may be under way; more are read when some are over.
-const MOST_CALLS: usize = 1 << 16;
 /// How long a connection that should go, and has no call under way, may still bring one that was on
 /// its way.
 const GRACE: Duration = Duration::from_millis(100);
@@ -56,6 +54,7 @@ pub async fn serve<S: Service>(
         idle: cx.opening_limit().map(Timer::after),
         spec,
         cx,
+        patience: Patience::new(WRITE_TIMEOUT),
         leaving: None,
         told: false,
     };
@@ -82,6 +81,7 @@ struct Serving<S> {
     spec: RpcSpec,
     watch: DrainWatch,
     idle: Option<Timer>,
+    patience: Patience,
     /// Runs while the connection should go and nothing is under way.
     leaving: Option<Timer>,
     /// The client was asked to send no more.
@@ -107,8 +107,12 @@ impl<S: Service> Serving<S> {
         client.wire().set_owner(task);
         client.set_waits(false);
         let over = self.read(task);
-        client.wire().flush();
+        client.flush();
         if over || client.is_ended() {
+            return Poll::Ready(());
+        }
+        if self.patience.poll(task, client.wire()).is_ready() {
+            tracing::warn!("closing connection {}: the client does not read", self.cx.info.id);
             return Poll::Ready(());
         }
         if self.watch.poll(task).is_ready() {
@@ -157,7 +161,7 @@ impl<S: Service> Serving<S> {
     fn poll_room(&mut self, task: &Context<'_>) -> Poll<()> {
         let client = &self.calls.client;
         if let Some(upstream) = &self.calls.blocked {
-            ready!(upstream.poll_room(task));
+            ready!(upstream.poll_unblocked(task));
             self.calls.blocked = None;
         }
         if client.wire().waiting() > CONGESTED {
@@ -165,7 +169,7 @@ impl<S: Service> Serving<S> {
             // of it might leave at once, and nobody would.
             client.wire().flush();
         }
-        if client.wire().waiting() > CONGESTED || client.calls() >= MOST_CALLS {
+        if !client.has_room() {
             client.set_waits(true);
             return Poll::Pending;
         }
@@ -214,7 +218,7 @@ impl<S: Service> Calls<S> {
             FrameKind::Heartbeat => {
                 self.client.wire().append(|out| self.protocol.heartbeat_reply(frame, view, out));
             }
-            FrameKind::Response => self.client.answered(frame),
+            FrameKind::Response => self.blocked = self.client.answered(frame).filter(|to| to.is_congested()),
             // The client leaves, which shows when it closes; or lives, which shows anyway.
             FrameKind::GoAway | FrameKind::HeartbeatReply => {}
         }

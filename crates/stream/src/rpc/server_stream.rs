@@ -40,7 +40,7 @@ pub(super) fn serve_call<S: Service>(
         one_way: seed.is_none(),
     });
     let mut stream = RpcServerStream {
-        task: Task::new(client),
+        task: Task::new(client, frame.bytes.len()),
         body: (!body.is_empty()).then_some(body),
         frame,
         seed,

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     rc::{Rc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use super::{
     call::{OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
     downstream::Downstream,
     pending::Pending,
-    wire::{Broken, CONGESTED, Input, Wire},
+    wire::{Broken, CONGESTED, Input, Patience, WRITE_TIMEOUT, Wire},
 };
 use crate::Held;
 
@@ -31,6 +31,8 @@ use crate::Held;
 const MAX_PENDING: usize = 1 << 20;
 /// Reads of one turn; then others have theirs.
 const READS: u32 = 4;
+/// How long clients wait with everything else for a peer that reads nothing.
+const STALL: Duration = Duration::from_secs(1);
 /// Signs of life missed in a row before the connection is given up.
 const MAX_MISSED: u32 = 6;
 /// What a call from an upstream is answered with where there is no client to take it: no processor.
@@ -48,6 +50,8 @@ pub struct Upstream {
     earliest: Cell<Moment>,
     /// Who waits for room in the output.
     waiters: RefCell<Vec<Waker>>,
+    /// It is congested, and nothing has left for a while.
+    stalled: Cell<bool>,
     requests: Cell<u32>,
     idle_since: Cell<Moment>,
     /// The one client whose calls it carries, where it is bound to one.
@@ -151,13 +155,21 @@ impl Upstream {
             scheduled: Cell::new(true),
             earliest: Cell::new(Moment::NEVER),
             waiters: RefCell::default(),
+            stalled: Cell::new(false),
             requests: Cell::new(0),
             idle_since: Cell::new(clock::moment()),
             bound: RefCell::default(),
             missed: Cell::new(0),
         });
-        let mut driver =
-            Driver { upstream: Rc::clone(&upstream), input, beats, alarm: None, touched: Vec::new() };
+        let mut driver = Driver {
+            upstream: Rc::clone(&upstream),
+            input,
+            beats,
+            alarm: None,
+            stall: Patience::new(STALL),
+            patience: Patience::new(WRITE_TIMEOUT),
+            touched: Vec::new(),
+        };
         tokio::task::spawn_local(async move {
             let by_peer = poll_fn(|cx| driver.poll(cx)).await;
             if by_peer {
@@ -207,6 +219,16 @@ impl Upstream {
         self.wire.waiting() > CONGESTED
     }
 
+    /// Whether it has been congested for so long that calls should not hold up others of their client.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.get()
+    }
+
+    /// Ready when a client should wait no longer: there is room, or it has something else to do.
+    pub(super) fn poll_unblocked(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_stalled() { Poll::Ready(()) } else { self.poll_room(cx) }
+    }
+
     /// Ready when there is room for more output, or no use in waiting for it.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if !self.is_congested() || self.state.get() == State::Closed {
@@ -220,6 +242,10 @@ impl Upstream {
     pub(super) fn bind(self: &Rc<Self>, client: &Rc<Downstream>) {
         client.knows(self);
         *self.bound.borrow_mut() = Rc::downgrade(client);
+        if client.is_ended() {
+            // It has told its upstreams already.
+            self.leave();
+        }
     }
 
     /// Whether it is bound to this client.
@@ -435,6 +461,8 @@ struct Driver {
     beats: Option<Beats>,
     /// Goes off when the earliest call may be late.
     alarm: Option<(Moment, Timer)>,
+    stall: Patience,
+    patience: Patience,
     touched: Vec<Rc<Downstream>>,
 }
 
@@ -458,7 +486,11 @@ impl Driver {
             return Poll::Ready(true);
         }
         if upstream.wire.waiting() <= CONGESTED / 2 {
+            upstream.stalled.set(false);
             upstream.waiters.take().into_iter().for_each(Waker::wake);
+        }
+        if self.poll_patience(cx).is_ready() {
+            return Poll::Ready(false);
         }
         if upstream.state.get() == State::Leaving && upstream.only_beats() && upstream.wire.waiting() == 0 {
             return Poll::Ready(false);
@@ -523,6 +555,25 @@ impl Driver {
         }
     }
 
+    /// Ready when the peer has read nothing for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let upstream = &self.upstream;
+        if upstream.is_congested()
+            && !upstream.stalled.get()
+            && self.stall.poll(cx, &upstream.wire).is_ready()
+        {
+            upstream.stalled.set(true);
+            upstream.waiters.take().into_iter().for_each(Waker::wake);
+        }
+        ready!(self.patience.poll(cx, &upstream.wire));
+        tracing::warn!(
+            "closing a connection to {} of cluster {}: it takes nothing of what there is for it",
+            upstream.facts.host.address_text,
+            upstream.facts.cluster
+        );
+        Poll::Ready(())
+    }
+
     /// Ready when the peer gives no sign of life.
     fn poll_beats(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(beats) = &mut self.beats else { return Poll::Pending };
@@ -570,9 +621,11 @@ impl Upstream {
             false
         });
         self.earliest.set(next);
+        let mut calls = false;
         for waiting in late {
             match waiting {
                 Waiting::Relayed(call) => {
+                    calls = true;
                     touch(touched, &call.back);
                     self.fail(call, Failure::GlobalTimeout);
                 }
@@ -580,12 +633,16 @@ impl Upstream {
                 Waiting::Stream(_) => {}
             }
         }
-        self.became_idle();
+        if calls {
+            self.became_idle();
+        }
     }
 
     fn frame(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
         match view.kind {
             FrameKind::Response | FrameKind::HeartbeatReply => self.reply(frame, view, touched),
+            // A peer that reads no answers gets no more of them.
+            FrameKind::Heartbeat if self.is_congested() => {}
             FrameKind::Heartbeat => {
                 self.wire.append(|out| self.facts.protocol.heartbeat_reply(frame, view, out));
             }
@@ -607,11 +664,13 @@ impl Upstream {
             Some(Waiting::Stream(slot)) => {
                 slot.put(Ok(Rc::new(OwnedFrame::copy(self.facts.protocol, frame, view))));
             }
-            Some(Waiting::Beat(_)) => self.missed.set(0),
+            // Its own signs of life keep no connection that nobody uses.
+            Some(Waiting::Beat(_)) => return self.missed.set(0),
             None => {
                 for metrics in &self.facts.metrics {
                     metrics.response_dropped.inc();
                 }
+                return;
             }
         }
         self.became_idle();
@@ -628,7 +687,9 @@ impl Upstream {
             "{} calls its clients, which only a binding pool can pass on",
             self.facts.host.address_text
         );
-        if let Some(seed) = self.facts.protocol.reply_seed(frame, view) {
+        if !self.is_congested()
+            && let Some(seed) = self.facts.protocol.reply_seed(frame, view)
+        {
             self.wire.append(|out| self.facts.protocol.local_reply(&seed, NOBODY_THERE, None, out));
         }
     }

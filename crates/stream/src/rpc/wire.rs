@@ -5,15 +5,19 @@ use std::{
     io::{self, IoSlice},
     pin::pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use mosn_codec::rpc::{DecodeError, FrameView, Frames, Limits, RpcProtocol, Side};
-use mosn_net::{Io, scratch};
+use mosn_net::{Io, scratch, timer::Timer};
 use tokio::io::AsyncReadExt;
 
 /// Output above which a connection takes on nothing more until its peer has read some.
 pub(super) const CONGESTED: usize = 1 << 20;
+
+/// How long a peer may take nothing of what there is for it before the connection is given up.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Room for the rest of a frame that is not all here: at first as much as one read may bring, then
 /// more as bytes come in, whatever length the peer announces.
@@ -37,6 +41,8 @@ pub(super) struct Wire {
     output: RefCell<BytesMut>,
     owner: RefCell<Waker>,
     broken: Cell<bool>,
+    /// Bytes that the socket has taken.
+    written: Cell<u64>,
 }
 
 impl Wire {
@@ -46,6 +52,7 @@ impl Wire {
             output: RefCell::default(),
             owner: RefCell::new(Waker::noop().clone()),
             broken: Cell::new(false),
+            written: Cell::new(0),
         }
     }
 
@@ -93,7 +100,10 @@ impl Wire {
         let Some(io) = &mut *io else { return };
         while !output.is_empty() {
             match io.poll_write(&mut cx, &[IoSlice::new(&output)]) {
-                Poll::Ready(Ok(written)) if written > 0 => output.advance(written),
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    output.advance(written);
+                    self.written.set(self.written.get() + written as u64);
+                }
                 Poll::Ready(_) => {
                     self.broken.set(true);
                     owner.wake_by_ref();
@@ -133,6 +143,32 @@ impl Wire {
         match &mut *self.io.borrow_mut() {
             Some(io) => io.poll_close(cx),
             None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// Watches for a peer that takes nothing of what there is for it.
+pub(super) struct Patience {
+    limit: Duration,
+    /// What the socket had taken when this began.
+    since: Option<(u64, Timer)>,
+}
+
+impl Patience {
+    pub(super) const fn new(limit: Duration) -> Self {
+        Self { limit, since: None }
+    }
+
+    /// Ready when the socket has taken nothing for that long.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, wire: &Wire) -> Poll<()> {
+        if wire.waiting() == 0 {
+            self.since = None;
+            return Poll::Pending;
+        }
+        let written = wire.written.get();
+        match &mut self.since {
+            Some((before, timer)) if *before == written => timer.poll(cx),
+            since => since.insert((written, Timer::after(self.limit))).1.poll(cx),
         }
     }
 }
