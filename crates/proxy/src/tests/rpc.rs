@@ -276,6 +276,17 @@ impl World {
         counter(self.pools.cluster("c").expect("the cluster").metrics()).get()
     }
 
+    /// Waits until a counter has got so far.
+    async fn until_count(&self, counter: impl Fn(&UpstreamMetrics) -> &Counter, expected: i64) {
+        for _ in 0..2000 {
+            if self.count(&counter) == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("counted {}, not {expected}", self.count(&counter));
+    }
+
     /// Waits until nothing is in flight.
     async fn settle(&self) {
         let cluster = self.clusters.get("c").expect("the cluster");
@@ -395,7 +406,7 @@ fn a_late_reply_is_dropped_and_the_caller_has_heard_of_the_timeout() {
         upstream.reply(slow.view.id, b"twice").await;
         upstream.reply(4_000_000_000, b"unknown").await;
         client.assert_silent().await;
-        assert_eq!(world.count(|metrics| &metrics.response_dropped), 3);
+        world.until_count(|metrics| &metrics.response_dropped, 3).await;
         upstream.reply(patient.view.id, b"at last").await;
         assert_eq!(client.must().await.body(), b"at last");
         world.settle().await;
@@ -518,7 +529,7 @@ fn the_calls_of_a_client_that_leaves_are_given_up() {
         let got = upstream.must().await;
         upstream.reply(got.view.id, b"here").await;
         assert_eq!(stays.must().await.body(), b"here");
-        assert_eq!(world.count(|metrics| &metrics.response_dropped), 10);
+        world.until_count(|metrics| &metrics.response_dropped, 10).await;
     });
 }
 
