@@ -24,7 +24,7 @@ use crate::{ClientStream, Held, Reply};
 /// Windows and limits that we give an upstream. The window of a stream is what may pile up here
 /// while the client reads slowly. The connection's is larger than all of them together: it is shared
 /// between clients, and one that does not read must not use it up for the others.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 1 << 30;
 const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// Streams on a connection whose SETTINGS have not come yet.
