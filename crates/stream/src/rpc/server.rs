@@ -23,7 +23,7 @@ use crate::{DrainWatch, ServerContext, Service};
 
 /// Reads of one turn; then others have theirs. One read is 64 KiB at most, so that a client that
 /// sends without a pause does not hold up the others for longer than those take.
-const READS: u32 = 2;
+const READS: u32 = 1;
 /// How long a connection that should go, and has no call under way, may still bring one that was on
 /// its way.
 const GRACE: Duration = Duration::from_millis(100);

@@ -14,7 +14,7 @@ use mosn_net::{Io, scratch, timer::Timer};
 use tokio::io::AsyncReadExt;
 
 /// Output above which a connection takes on nothing more until its peer has read some.
-pub(super) const CONGESTED: usize = 1 << 20;
+pub(super) const CONGESTED: usize = 256 * 1024;
 
 /// How long a peer may take nothing of what there is for it before the connection is given up.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
