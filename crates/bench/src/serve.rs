@@ -85,6 +85,7 @@ pub fn echo(protocol: &str) -> io::Result<SocketAddr> {
         || io::Error::new(io::ErrorKind::InvalidInput, format!("no RPC protocol is called {protocol:?}"));
     let dialect = dialect::by_name(protocol).ok_or_else(unknown)?;
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let answers = Answers { dialect, payload: None, delay: Duration::ZERO };
     thread::Builder::new().name(format!("echo-{protocol}")).spawn(move || {
