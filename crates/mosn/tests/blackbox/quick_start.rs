@@ -45,7 +45,7 @@ fn without_a_word_it_serves_a_demonstration_and_says_what_to_try() {
     let port_of = |name: &str| -> u16 {
         let line = loop {
             let line = printed.recv_timeout(PATIENCE).unwrap();
-            if line.trim().starts_with(name) && line.contains("http://127.0.0.1:") {
+            if line.trim().starts_with(name) && line.contains("127.0.0.1:") {
                 break line;
             }
         };
@@ -53,7 +53,9 @@ fn without_a_word_it_serves_a_demonstration_and_says_what_to_try() {
             line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         port.parse().unwrap()
     };
-    let (http, gateway, admin) = (port_of("http "), port_of("gateway "), port_of("admin "));
+    let (http, gateway) = (port_of("http "), port_of("gateway "));
+    let rpc = [("bolt", port_of("bolt ")), ("dubbo", port_of("dubbo "))];
+    let admin = port_of("admin ");
     let get = |protocol: &str, port: u16, path: &str| {
         Client::connect(protocol, ([127, 0, 0, 1], port).into()).ask(&Request::get(path).to("localhost"))
     };
@@ -66,6 +68,16 @@ fn without_a_word_it_serves_a_demonstration_and_says_what_to_try() {
     assert!(get("Http1", http, "/old").get("location").is_some());
     assert_eq!(get("Http1", http, "/down").status, 502);
     assert_eq!(get("Http1", admin, "/api/v1/stats").status, 200);
+    for (protocol, port) in rpc {
+        // Through both proxies to the echo server and back, each reply checked.
+        let load = Command::new(MOSN)
+            .args(["bench", "load", protocol, "--target", &format!("127.0.0.1:{port}")])
+            .args(["--connections", "2", "--outstanding", "4", "--duration", "300ms", "--warmup", "50ms"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&load.stdout).into_owned();
+        assert!(load.status.success() && !said.contains(" 0 in all"), "{protocol}: {said}");
+    }
     let pid = i32::try_from(running.0.id()).unwrap();
     mosn_tests::send(pid, Signal::INT);
     let status = until("it to end", || running.0.try_wait().unwrap());
