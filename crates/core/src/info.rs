@@ -65,6 +65,8 @@ pub struct RequestInfo {
     pub stream_id: u64,
     /// How many times the request was sent upstream.
     pub tries: u32,
+    /// How many of them began while an earlier one was still out.
+    pub hedges: u32,
 }
 
 impl RequestInfo {
@@ -97,6 +99,7 @@ impl RequestInfo {
             upstream_connection_id: None,
             stream_id,
             tries: 0,
+            hedges: 0,
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{
     Acquired, Upstreams,
     context::Proxy,
     exchange::{Ended, Exchange, Limits, Replay},
+    hedge::Answer,
     mirror::Mirror,
     report::Report,
     upstreams::{Acquiring, Choice, NotAcquired},
@@ -62,8 +63,17 @@ enum Try {
     Done,
     /// It failed, and may be repeated if the policy allows.
     Failed(Failure),
+    /// Its time is up, but it goes on beside the next one.
+    Overdue,
     /// The upstream answered with a status that the retry policy does not accept.
     Unwanted,
+}
+
+/// Where the next exchange is.
+enum Chosen<U: Upstreams> {
+    Host(Acquired<U>),
+    /// At a host that was chosen before: an overdue try has answered.
+    Answer(Answer<U::Stream>),
 }
 
 /// Where the request's tries go.
@@ -173,10 +183,14 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             self.send_copies(&replay);
         }
         let mut fresh = false;
+        let mut answer = None;
         loop {
-            let global = &mut budget.global;
-            let outcome = match self.choose_host(&target, fresh, global).await {
-                Ok(Acquired { stream, attempt, host }) => {
+            let chosen = match answer.take() {
+                Some(answer) => Ok(Chosen::Answer(answer)),
+                None => self.choose_host(&target, fresh, &forward.retry, &mut budget.global).await,
+            };
+            let exchange = match chosen {
+                Ok(Chosen::Host(Acquired { stream, attempt, host })) => {
                     self.report.acquired(target.protocol, &stream, attempt, &host);
                     self.prepare(route, forward);
                     if forward.rewrites_to_hostname()
@@ -185,12 +199,17 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     {
                         forward.rewrite_to_hostname(&mut self.report.head, hostname);
                     }
-                    self.exchange(route, forward, &target.cluster, stream, &mut replay, &mut budget).await
+                    Ok(Exchange::new(stream, &mut replay, budget.global.take(), budget.limits))
                 }
+                Ok(Chosen::Answer(answer)) => Ok(Exchange::answered(answer, &mut replay, budget.limits)),
                 Err(not) => {
                     self.report.not_acquired(not.host.as_ref(), not.why);
-                    Try::Failed(not.why)
+                    Err(not.why)
                 }
+            };
+            let outcome = match exchange {
+                Ok(exchange) => self.exchange(route, forward, &target.cluster, exchange, &mut budget).await,
+                Err(why) => Try::Failed(why),
             };
             fresh = false;
             match outcome {
@@ -204,13 +223,23 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     fresh = true;
                     continue;
                 }
+                Try::Overdue => {
+                    if self.grant(&forward.retry, &target.cluster, &mut budget) {
+                        self.report.hedged();
+                    } else {
+                        answer =
+                            Some(self.outwait(Failure::PerTryTimeout, &forward.retry, &mut budget).await?);
+                    }
+                    continue;
+                }
                 Try::Failed(why) => {
                     let wanted = !self.replied
                         && !self.report.head.one_way
                         && forward.retry.after(why)
                         && replay.is_complete();
                     if !wanted || !self.grant(&forward.retry, &target.cluster, &mut budget) {
-                        return Err(why);
+                        answer = Some(self.outwait(why, &forward.retry, &mut budget).await?);
+                        continue;
                     }
                     // What could not be sent anywhere has no limit yet, and may be retried often.
                     if budget.global.is_none() && replay.is_finished(&self.report.head) {
@@ -218,7 +247,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     }
                 }
             }
-            self.retry(forward.retry.pause(budget.retries), &mut budget.global).await?;
+            answer = self.retry(&forward.retry, &mut budget).await?;
         }
     }
 
@@ -291,13 +320,14 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     }
 
     /// Gets a stream to one of the cluster's hosts. Where that takes time, the client may give up,
-    /// and the time that earlier tries have left may run out.
+    /// the time that earlier tries have left may run out, and one that is overdue may answer.
     async fn choose_host(
         &mut self,
         target: &Target<'_, U>,
         fresh: bool,
+        policy: &Retry,
         global: &mut Option<Timer>,
-    ) -> Result<Acquired<U>, NotAcquired> {
+    ) -> Result<Chosen<U>, NotAcquired> {
         let &Target { protocol, metadata, hash, ref position, .. } = target;
         let head = &self.report.head;
         let destination = self.proxy.upstreams.destination_header(&target.cluster).and_then(|name| {
@@ -315,15 +345,18 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             client: self.stream.connection().id,
         };
         let mut acquiring = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
-            Acquiring::Done(done) => return done,
+            Acquiring::Done(done) => return done.map(Chosen::Host),
             Acquiring::Connecting(connecting) => connecting,
         };
-        let stream = &mut *self.stream;
+        let (stream, report) = (&mut *self.stream, &mut self.report);
         poll_fn(|cx| match acquiring.as_mut().poll(cx) {
-            Poll::Pending => {
-                poll_given_up(cx, stream, global).map(|why| Err(NotAcquired { why, host: None }))
-            }
-            done => done,
+            Poll::Pending => match report.poll_overdue(cx, policy, false) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(Chosen::Answer(answer))),
+                Poll::Ready(Err(_)) | Poll::Pending => {
+                    poll_given_up(cx, stream, global).map(|why| Err(NotAcquired { why, host: None }))
+                }
+            },
+            Poll::Ready(done) => Poll::Ready(done.map(Chosen::Host)),
         })
         .await
     }
@@ -348,21 +381,26 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         route: RouteMatch<'_>,
         forward: &Forward,
         cluster: &Rc<U::Cluster>,
-        upstream: U::Stream,
-        replay: &mut Replay,
+        mut exchange: Exchange<'_, U::Stream>,
         budget: &mut Budget<U>,
     ) -> Try {
-        let mut exchange = Exchange::new(upstream, replay, budget.global.take(), budget.limits);
+        let policy = &forward.retry;
         let ended = poll_fn(|cx| {
-            exchange.poll(cx, self, route, |request, reply| {
-                forward.retry.wants(reply) && request.grant(&forward.retry, cluster, budget)
+            exchange.poll(cx, self, route, policy, |request, reply| {
+                policy.wants(reply) && request.grant(policy, cluster, budget)
             })
         })
         .await;
-        budget.global = exchange.into_global();
+        let may_be_repeated = exchange.may_be_repeated();
+        let (stream, global) = exchange.into_parts();
+        budget.global = global;
         match ended {
             Ok(Ended::Done) => Try::Done,
             Ok(Ended::Unwanted) => Try::Unwanted,
+            Err(Failure::PerTryTimeout) if policy.hedge && may_be_repeated => {
+                self.report.set_aside(stream, budget.token.take());
+                Try::Overdue
+            }
             Err(why) => {
                 self.report.try_failed(why);
                 Try::Failed(why)
@@ -397,13 +435,39 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         true
     }
 
-    /// Pauses before the next try, unless the client gives up or the time runs out.
-    async fn retry(&mut self, pause: Duration, global: &mut Option<Timer>) -> Result<(), Failure> {
-        let mut pause = Timer::after(pause);
-        let stream = &mut *self.stream;
+    /// Pauses before the next try, unless the client gives up or the time runs out. A try that is
+    /// overdue may answer meanwhile.
+    async fn retry(
+        &mut self,
+        policy: &Retry,
+        budget: &mut Budget<U>,
+    ) -> Result<Option<Answer<U::Stream>>, Failure> {
+        let mut pause = Timer::after(policy.pause(budget.retries));
+        let (stream, report) = (&mut *self.stream, &mut self.report);
         poll_fn(|cx| match pause.poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => poll_given_up(cx, stream, global).map(Err),
+            Poll::Ready(()) => Poll::Ready(Ok(None)),
+            Poll::Pending => match report.poll_overdue(cx, policy, false) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(Some(answer))),
+                Poll::Ready(Err(_)) | Poll::Pending => poll_given_up(cx, stream, &mut budget.global).map(Err),
+            },
+        })
+        .await
+    }
+
+    /// There is no further try: the request ends with `why`, unless one that is overdue answers.
+    async fn outwait(
+        &mut self,
+        why: Failure,
+        policy: &Retry,
+        budget: &mut Budget<U>,
+    ) -> Result<Answer<U::Stream>, Failure> {
+        if self.report.overdue.is_empty() {
+            return Err(why);
+        }
+        let (stream, report) = (&mut *self.stream, &mut self.report);
+        poll_fn(|cx| match report.poll_overdue(cx, policy, true) {
+            Poll::Pending => poll_given_up(cx, stream, &mut budget.global).map(Err),
+            answered => answered,
         })
         .await
     }

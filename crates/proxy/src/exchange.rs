@@ -5,18 +5,19 @@ use std::task::{Context, Poll};
 use http::StatusCode;
 use mosn_core::{Failure, Frame, RequestHead, ResponseHead};
 use mosn_net::{clock, timer::Timer};
-use mosn_router::RouteMatch;
+use mosn_router::{Retry, RouteMatch};
 use mosn_stream::{ClientStream, Reply, ServerStream};
 use std::time::Duration;
 
 use crate::{
     Upstreams,
     engine::{Request, exceeds},
+    hedge::Answer,
 };
 
 /// Interim replies of one try. They are sent on whether the client reads or not, so their number
 /// must have an end.
-const MAX_INTERIM: u32 = 100;
+pub(crate) const MAX_INTERIM: u32 = 100;
 
 /// How long a request may take; `None` = no limit.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,8 @@ pub(crate) struct Exchange<'r, C> {
     replayed: usize,
     up: Up,
     down: Down,
+    /// The reply's beginning, where it came before the exchange began.
+    answer: Option<Box<(ResponseHead, Option<Frame>)>>,
     tunnel: bool,
     /// Interim replies so far.
     interim: u32,
@@ -119,6 +122,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
             replayed: 0,
             up: Up::Head,
             down: Down::Head,
+            answer: None,
             tunnel: false,
             interim: 0,
             limits,
@@ -128,23 +132,38 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         }
     }
 
-    /// The timer that runs over all tries.
-    pub(crate) fn into_global(self) -> Option<Timer> {
-        self.global
+    /// What is left of a try that was overdue, and has answered.
+    pub(crate) fn answered(answer: Answer<C>, replay: &'r mut Replay, limits: Limits) -> Self {
+        Self { up: Up::Done, answer: Some(answer.reply), ..Self::new(answer.stream, replay, None, limits) }
+    }
+
+    /// Whether all that the upstream got can be sent to another one, too.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !self.tunnel && self.replay.is_complete()
+    }
+
+    /// The stream, and the timer that runs over all tries.
+    pub(crate) fn into_parts(self) -> (C, Option<Timer>) {
+        (self.client, self.global)
     }
 
     /// Goes on as far as it can. `retry` is asked whether a reply should be dropped for another
-    /// try.
+    /// try; `policy` decides which of the overdue tries' replies will do.
     pub(crate) fn poll<S: ServerStream, U: Upstreams<Stream = C>>(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<'_, S, U>,
         route: RouteMatch<'_>,
+        policy: &Retry,
         mut retry: impl FnMut(&mut Request<'_, S, U>, &ResponseHead) -> bool,
     ) -> Poll<Result<Ended, Failure>> {
         let (mut progress, mut reading) = self.poll_up(cx, request)?;
         if self.up == Up::Done && request.report.head.one_way {
             return Poll::Ready(Ok(Ended::Done));
+        }
+        if let Some(reply) = self.answer.take() {
+            self.reply_head(cx, request, route, reply.0, reply.1)?;
+            progress = true;
         }
         while self.down == Down::Head {
             match self.client.poll_reply(cx) {
@@ -157,8 +176,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                 }
                 Poll::Ready(Ok(Reply::Head(head, first))) => {
                     request.report.upstream_replied(head.status);
-                    let again = !self.tunnel && self.replay.is_complete();
-                    if again && retry(request, &head) {
+                    if self.may_be_repeated() && retry(request, &head) {
                         return Poll::Ready(Ok(Ended::Unwanted));
                     }
                     self.reply_head(cx, request, route, head, first)?;
@@ -169,7 +187,14 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
                     }
                 }
                 Poll::Ready(Err(reset)) => return Poll::Ready(Err(reset.0)),
-                Poll::Pending => break,
+                Poll::Pending => match request.report.poll_overdue(cx, policy, false) {
+                    Poll::Ready(Ok(Answer { stream, reply })) => {
+                        (self.client, self.up) = (stream, Up::Done);
+                        self.reply_head(cx, request, route, reply.0, reply.1)?;
+                        progress = true;
+                    }
+                    Poll::Ready(Err(_)) | Poll::Pending => break,
+                },
             }
         }
         progress |= self.poll_down(cx, request)?;
@@ -288,6 +313,7 @@ impl<'r, C: ClientStream> Exchange<'r, C> {
         first: Option<Frame>,
     ) -> Result<(), Failure> {
         (self.global, self.per_try) = (None, None);
+        request.report.end_overdue();
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.tunnel = false;
         }

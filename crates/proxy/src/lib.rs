@@ -12,6 +12,7 @@
 mod context;
 mod engine;
 mod exchange;
+mod hedge;
 mod mirror;
 mod relay;
 mod report;

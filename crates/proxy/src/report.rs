@@ -15,6 +15,7 @@ use crate::{
     Upstreams,
     context::Proxy,
     exchange::since,
+    hedge::Overdue,
     upstreams::{HostRef, outcome},
 };
 
@@ -32,7 +33,9 @@ pub(crate) struct Report<'a, U: Upstreams> {
     /// Kept only where a log shows them.
     response_headers: Option<Headers>,
     cluster: Option<Rc<U::Cluster>>,
-    try_: Option<UpstreamTry<U::Attempt>>,
+    pub(crate) try_: Option<UpstreamTry<U::Attempt>>,
+    /// Tries before it that are still out.
+    pub(crate) overdue: Vec<Overdue<U>>,
     /// The host of the current try.
     chosen: Option<HostId>,
     /// Those of the tries before it.
@@ -45,7 +48,7 @@ pub(crate) struct Report<'a, U: Upstreams> {
 }
 
 /// One try, as those see it who count what becomes of tries.
-struct UpstreamTry<A> {
+pub(crate) struct UpstreamTry<A> {
     host: Arc<UpstreamMetrics>,
     start: Moment,
     attempt: A,
@@ -54,6 +57,13 @@ struct UpstreamTry<A> {
     took: Duration,
     /// The reply's head has come, and the metrics know.
     replied: bool,
+}
+
+impl<A> UpstreamTry<A> {
+    pub(crate) fn failed(&mut self, why: Failure) {
+        self.outcome = outcome(why);
+        self.took = since(self.start);
+    }
 }
 
 impl<'a, U: Upstreams> Report<'a, U> {
@@ -84,6 +94,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
             response_headers: None,
             cluster: None,
             try_: None,
+            overdue: Vec::new(),
             chosen: None,
             tried: Vec::new(),
             reused: false,
@@ -190,16 +201,20 @@ impl<'a, U: Upstreams> Report<'a, U> {
     }
 
     pub(crate) fn upstream_replied(&mut self, status: StatusCode) {
+        if let Some(mut try_) = self.try_.take() {
+            self.try_replied(&mut try_, status);
+            self.try_ = Some(try_);
+        }
+    }
+
+    /// One of the tries has its reply's head.
+    pub(crate) fn try_replied(&mut self, try_: &mut UpstreamTry<U::Attempt>, status: StatusCode) {
         self.info.response_received = Some(since(self.start));
-        let Some(try_) = &mut self.try_ else {
-            return;
-        };
         try_.took = since(try_.start);
         try_.outcome = Outcome::Status(status.as_u16());
         try_.replied = true;
         let nanos = nanos(try_.took);
-        let host = self.try_.as_ref().map(|try_| &try_.host);
-        self.each_upstream(host, |metrics| {
+        self.each_upstream(Some(&try_.host), |metrics| {
             metrics.request_active.dec();
             metrics.request_duration_time.record(nanos);
             metrics.request_duration_time_total.add(nanos);
@@ -214,8 +229,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     /// The current try has failed, perhaps in the middle of its reply.
     pub(crate) fn try_failed(&mut self, why: Failure) {
         if let Some(try_) = &mut self.try_ {
-            try_.outcome = outcome(why);
-            try_.took = since(try_.start);
+            try_.failed(why);
         }
     }
 
@@ -235,6 +249,12 @@ impl<'a, U: Upstreams> Report<'a, U> {
             self.tried.push(host);
         }
         self.each_upstream(None, |metrics| metrics.request_retry.inc());
+    }
+
+    /// The retry that was just granted is made while an earlier try is still out.
+    pub(crate) fn hedged(&mut self) {
+        self.info.hedges += 1;
+        self.each_upstream(None, |metrics| metrics.request_hedge.inc());
     }
 
     pub(crate) fn retry_overflow(&mut self) {
@@ -287,12 +307,24 @@ impl<'a, U: Upstreams> Report<'a, U> {
 
     /// The current try, if there is one, is over.
     fn end_try(&mut self) {
-        let Some(ended) = self.try_.take() else {
-            return;
-        };
-        if !ended.replied {
+        if let Some(ended) = self.try_.take() {
             // Nobody will ever know what became of a one-way request.
             let failed = !self.head.one_way || self.info.request_received.is_none();
+            self.end_of(ended, failed);
+        }
+    }
+
+    /// The current try, if there is one, is given up for another that answered first.
+    pub(crate) fn cancel_try(&mut self) {
+        if let Some(mut cancelled) = self.try_.take() {
+            cancelled.outcome = Outcome::Unknown;
+            self.end_of(cancelled, false);
+        }
+    }
+
+    /// A try is over; without a reply it has `failed`, or was cancelled.
+    pub(crate) fn end_of(&self, ended: UpstreamTry<U::Attempt>, failed: bool) {
+        if !ended.replied {
             self.each_upstream(Some(&ended.host), |metrics| {
                 metrics.request_active.dec();
                 if failed {
@@ -315,6 +347,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     /// `End`: everything is written down and given back.
     fn end(&mut self) {
         self.end_try();
+        self.end_overdue();
         // Cancelled, not failed: the connection went away under the request.
         if !self.finished {
             self.failed(self.proxy.why_dropped());

@@ -26,6 +26,8 @@ pub struct Retry {
     /// Values of `grpc-status`, a bit for each.
     grpc: u32,
     back_off: Option<BackOffSpec>,
+    /// A try whose time is up goes on beside the next one.
+    pub hedge: bool,
 }
 
 impl Retry {
@@ -35,7 +37,12 @@ impl Retry {
     }
 
     pub(crate) fn new(spec: &RetrySpec) -> Self {
-        let mut retry = Self { max_retries: spec.max_retries, back_off: spec.back_off, ..Self::default() };
+        let mut retry = Self {
+            max_retries: spec.max_retries,
+            back_off: spec.back_off,
+            hedge: spec.hedge,
+            ..Self::default()
+        };
         let listed = spec.status_codes.iter().map(|&code| (code, code));
         let mut statuses = Vec::new();
         if spec.conditions.is_empty() {

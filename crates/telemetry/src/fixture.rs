@@ -35,6 +35,8 @@ pub(crate) fn info(protocol: Protocol) -> RequestInfo {
     info.upstream_address = Some("10.9.8.7:8080".into());
     info.upstream_hostname = Some("one.example".into());
     info.upstream_connection_id = Some(9);
+    info.tries = 3;
+    info.hedges = 1;
     info
 }
 

@@ -14,6 +14,8 @@ pub struct RetrySpec {
     pub max_retries: u32,
     /// The pause before each; `None` = MOSN's 10 ms.
     pub back_off: Option<BackOffSpec>,
+    /// When one try's time is up, another is made without ending it; the first that answers wins.
+    pub hedge: bool,
 }
 
 impl Default for RetrySpec {
@@ -24,6 +26,7 @@ impl Default for RetrySpec {
             status_codes: Vec::new(),
             max_retries: 3,
             back_off: None,
+            hedge: false,
         }
     }
 }

@@ -24,6 +24,10 @@ pub struct RetryPolicy {
     /// The pause before a retry. Default: 10ms each time. Not a key of MOSN.
     #[serde(skip_serializing_if = "unset")]
     pub retry_back_off: Option<RetryBackOff>,
+    /// After `retry_timeout` another try is made beside the first, whatever else is retried on, and
+    /// the first that answers wins. Default false. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub hedge_on_per_try_timeout: bool,
 }
 
 /// A pause that grows with each retry of a request (`retry_back_off`).

@@ -28,7 +28,14 @@ pub(super) fn retry(at: &At<'_>, policy: &RetryPolicy) -> (RetrySpec, Option<Dur
     };
     let back_off = policy.retry_back_off.as_ref();
     let back_off = back_off.and_then(|given| back_off_spec(&at.key("retry_back_off"), given));
-    let spec = RetrySpec { on_failure: policy.retry_on, conditions, status_codes, max_retries, back_off };
+    let spec = RetrySpec {
+        on_failure: policy.retry_on,
+        conditions,
+        status_codes,
+        max_retries,
+        back_off,
+        hedge: policy.hedge_on_per_try_timeout,
+    };
     (spec, positive(&at.key("retry_timeout"), policy.retry_timeout))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use mosn_tests::{Config, Http2Origin, Listener, Origin, Refusing, Request, to};
+use mosn_tests::{Config, Http2Origin, Listener, Origin, Refusing, Request, admin, to, until};
 use serde_json::{Value, json};
 
 use crate::start;
@@ -138,4 +138,60 @@ fn a_frozen_host_is_found_out_and_then_costs_no_request_any_time() {
     }
     assert_eq!(frozen.log().requests().len(), 3, "its third time limit was the last");
     assert_eq!(mosn.access_log("Http1", 200).len(), 200);
+}
+
+/// Reads, and answers what it is called once it is told to, unless its connection ends before that.
+fn waiting(name: &'static str) -> (Origin, Arc<AtomicBool>, Arc<AtomicBool>) {
+    let (go_on, given_up) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (told, noticed) = (Arc::clone(&go_on), Arc::clone(&given_up));
+    let origin = Origin::new(move |exchange| {
+        exchange.read()?;
+        let mut twin = exchange.wire.twin();
+        let noticed = Arc::clone(&noticed);
+        std::thread::spawn(move || noticed.store(twin.rest().is_ok(), Relaxed));
+        until("leave to answer", || told.load(Relaxed).then_some(()));
+        exchange.reply(200, &[], name.as_bytes())
+    });
+    (origin, go_on, given_up)
+}
+
+#[test]
+fn a_slow_host_is_not_waited_for_alone_and_the_first_answer_wins() {
+    let policy = json!({ "retry_timeout": "100ms", "hedge_on_per_try_timeout": true });
+    let log = json!([{ "log_format": "%response_code% %upstream_local_address% %upstream_tries% %upstream_hedges%" }]);
+    for (protocol, body) in [("Http1", ""), ("Http1", "body"), ("Http2", "body")] {
+        for winner in ["first", "second"] {
+            let ((first, go_first, first_left), (second, go_second, second_left)) =
+                (waiting("first"), waiting("second"));
+            let more = json!({ "retry_policy": policy, "upstream_protocol": "Http1", "timeout": "30s" });
+            let config = Config::new()
+                .listener(
+                    Listener::new("in", protocol)
+                        .routes([to("/", "up", &more)])
+                        .with("access_logs", log.clone()),
+                )
+                .cluster("up", &[&first.address(), &second.address()])
+                .top("admin", admin());
+            let mosn = start(&config);
+            let client = std::thread::spawn({
+                let mut client = mosn.client("in");
+                move || client.ask(&Request::post("/", body))
+            });
+            // Both have it, and neither has answered.
+            assert_eq!(first.log().nth(1).body, body.as_bytes());
+            assert_eq!(second.log().nth(1).body, body.as_bytes());
+            let (go, lost, loser) = match winner {
+                "first" => (go_first, second_left, go_second),
+                _ => (go_second, first_left, go_first),
+            };
+            go.store(true, Relaxed);
+            assert_eq!(client.join().unwrap().text(), winner);
+            until("the other to be cancelled", || lost.load(Relaxed).then_some(()));
+            loser.store(true, Relaxed);
+            let address = if winner == "first" { first.address() } else { second.address() };
+            assert_eq!(mosn.access_log("in", 1)[0], format!("200 {address} 2 1"));
+            mosn.metric_is("upstream.cluster.up", "request_hedge", 1);
+            mosn.metric_is("upstream.cluster.up", "request_active", 0);
+        }
+    }
 }

@@ -51,6 +51,19 @@ fn scenes() -> Vec<Scene> {
             let client = Client::new().sends(vec![(1, data("a")), (12, last("b"))]);
             (World::with(forward(|spec| spec.retry = retry), HttpLimits::default(), plans), client, post())
         }),
+        ("hedging", || {
+            let action = forward(|spec| {
+                spec.retry = RetrySpec { hedge: true, ..RetrySpec::default() };
+                spec.per_try_timeout = Some(Duration::from_millis(20));
+            });
+            let reply = vec![(80, head(200, BodyLength::Unknown)), (90, Event::Frame(last("a")))];
+            let plans = vec![
+                Plan::on(1, reply),
+                Plan::on(2, Vec::new()).after(5),
+                Plan::refused(3, Failure::Overflow),
+            ];
+            (World::with(action, HttpLimits::default(), plans), Client::new(), get())
+        }),
         ("a tunnel", || {
             let events = vec![
                 (10, head(101, BodyLength::Unknown)),

@@ -5,6 +5,7 @@ mod client;
 mod dropping;
 mod failures;
 mod gone;
+mod hedging;
 mod local;
 mod mirrors;
 mod one_way;

@@ -46,6 +46,8 @@ impl Variable {
             Kind::UpstreamHostname => return non_empty(info.upstream_hostname.as_deref(), out),
             Kind::UpstreamCluster => return bytes(info.cluster.as_deref(), out),
             Kind::TraceId => return trace_id::write(cx, out),
+            Kind::Tries => write_int(info.tries, out),
+            Kind::Hedges => write_int(info.hedges, out),
             Kind::ConnectionId => write_int(info.connection.id, out),
             Kind::UpstreamConnectionId => return int(info.upstream_connection_id, out),
             Kind::StreamId => write_int(info.stream_id, out),

@@ -61,6 +61,10 @@ enum Kind {
     /// MOSN's `upstream_host`, which is the host's configured name, never its address.
     UpstreamHostname,
     UpstreamCluster,
+    /// How often the request was sent; ours.
+    Tries,
+    /// How many of these tries began while an earlier one was still out; ours.
+    Hedges,
     TraceId,
     ConnectionId,
     UpstreamConnectionId,
@@ -131,6 +135,8 @@ impl Variable {
             "upstream_host" => K::UpstreamHostname,
             "upstream_cluster" => K::UpstreamCluster,
             "trace_id" => K::TraceId,
+            "upstream_tries" => K::Tries,
+            "upstream_hedges" => K::Hedges,
             "connection_id" => K::ConnectionId,
             "upstream_connection_id" => K::UpstreamConnectionId,
             "stream_id" => K::StreamId,
@@ -203,7 +209,12 @@ impl Variable {
     pub const fn is_text(&self) -> bool {
         !matches!(
             self.0,
-            Kind::ConnectionId | Kind::UpstreamConnectionId | Kind::StreamId | Kind::ListenerPort
+            Kind::ConnectionId
+                | Kind::UpstreamConnectionId
+                | Kind::StreamId
+                | Kind::ListenerPort
+                | Kind::Tries
+                | Kind::Hedges
         )
     }
 

@@ -44,6 +44,8 @@ fn facts_of_the_request_read_as_mosn_prints_them() {
         ("connection_id", "7"),
         ("upstream_connection_id", "9"),
         ("stream_id", "5"),
+        ("upstream_tries", "3"),
+        ("upstream_hedges", "1"),
         ("listener_name", "in"),
         ("listener_port", "2045"),
         ("listener_type", "ingress"),
