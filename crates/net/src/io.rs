@@ -20,6 +20,9 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+    /// No socket at all: for tests, whose time may then be paused.
+    #[cfg(feature = "memory")]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// Counts the bytes of a connection, for metrics.
@@ -56,6 +59,8 @@ impl Io {
         match &self.transport {
             Transport::Tcp(stream) => stream.peer_addr().ok().map(canonical),
             Transport::Unix(_) => None,
+            #[cfg(feature = "memory")]
+            Transport::Memory(_) => None,
         }
     }
 
@@ -65,6 +70,8 @@ impl Io {
         match &self.transport {
             Transport::Tcp(stream) => stream.local_addr().ok().map(canonical),
             Transport::Unix(_) => None,
+            #[cfg(feature = "memory")]
+            Transport::Memory(_) => None,
         }
     }
 
@@ -73,9 +80,19 @@ impl Io {
         if !self.prefix.is_empty() {
             return Poll::Ready(());
         }
-        match &self.transport {
+        match &mut self.transport {
             Transport::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
             Transport::Unix(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            #[cfg(feature = "memory")]
+            Transport::Memory(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                let read = ready!(Pin::new(stream).poll_read(cx, &mut buffer));
+                if read.is_ok() {
+                    self.prefix = Bytes::copy_from_slice(buffer.filled());
+                }
+                Poll::Ready(())
+            }
         }
     }
 
@@ -105,6 +122,8 @@ impl Io {
         ready!(match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(feature = "memory")]
+            Transport::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         })?;
         self.meter.read((buffer.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
@@ -119,6 +138,8 @@ impl Io {
             (Transport::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Transport::Tcp(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
             (Transport::Unix(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(feature = "memory")]
+            (Transport::Memory(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
         })?;
         self.meter.written(written as u64);
         Poll::Ready(Ok(written))
@@ -131,6 +152,8 @@ impl Io {
         let _ = match &self.transport {
             Transport::Tcp(stream) => socket2::SockRef::from(stream).set_linger(linger),
             Transport::Unix(_) => Ok(()),
+            #[cfg(feature = "memory")]
+            Transport::Memory(_) => Ok(()),
         };
     }
 
@@ -142,6 +165,8 @@ impl Io {
         match &mut self.transport {
             Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "memory")]
+            Transport::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

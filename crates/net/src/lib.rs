@@ -5,11 +5,13 @@
 //! and a connection never leaves the worker that it was given to.
 
 pub mod clock;
+mod detached;
 mod io;
 pub mod scratch;
 mod socket;
 pub mod timer;
 
+pub use detached::Detached;
 pub use io::{Io, Meter, Transport};
 pub use socket::{
     BoundListener, ConnectOptions, ListenOn, SocketError, bind, connect_any, connect_tcp, connect_unix,

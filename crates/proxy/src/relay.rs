@@ -116,6 +116,16 @@ impl Subject for CallSubject<'_> {
         })
     }
 
+    fn headers_size(&self) -> (usize, usize) {
+        self.asked_for_more.set(true);
+        (0, 0)
+    }
+
+    fn info(&self) -> Option<&RequestInfo> {
+        self.asked_for_more.set(true);
+        None
+    }
+
     fn variable(&self, _: &Variable, _: &mut Vec<u8>) -> bool {
         self.asked_for_more.set(true);
         false

@@ -11,7 +11,7 @@ use std::{
 
 use mosn_net::{BoundListener, Transport};
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener},
     sync::mpsc::UnboundedSender,
 };
 
@@ -19,31 +19,6 @@ use crate::worker::Command;
 
 /// How long accepting pauses when the process has run out of file descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
-
-/// A connection on its way to its worker, part of no event loop.
-#[derive(Debug)]
-pub(crate) enum Accepted {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Accepted {
-    /// Takes it out of the accepting event loop.
-    pub(crate) fn take(transport: Transport) -> io::Result<Self> {
-        match transport {
-            Transport::Tcp(stream) => stream.into_std().map(Self::Tcp),
-            Transport::Unix(stream) => stream.into_std().map(Self::Unix),
-        }
-    }
-
-    /// Makes it part of the calling worker's event loop.
-    pub(crate) fn register(self) -> io::Result<Transport> {
-        match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Transport::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Transport::Unix),
-        }
-    }
-}
 
 /// A worker, as whoever accepts sees it.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use mosn_config::{
     Loaded, WriteBack,
     model::{Config, ListenerAddress, ListenerSpec, NetworkFilterSpec, RouterSource, ServerSpec},
 };
-use mosn_net::{BoundListener, ListenOn, SocketError, bind};
+use mosn_net::{BoundListener, Detached, ListenOn, SocketError, bind};
 use mosn_proxy::Routers;
 use mosn_router::{BuildError, Router};
 use mosn_telemetry::{AccessLogError, LogError, LogHandle, ProcessState, Registry};
@@ -23,7 +23,7 @@ use mosn_upstream::{ClusterError, Clusters};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
-    accept::{Accepted, accept, least_loaded},
+    accept::{accept, least_loaded},
     control::Control,
     signals::{Asked, Signals},
     updates::Updates,
@@ -382,7 +382,7 @@ fn listen(
     if let Some(socket) = shared_socket {
         let seats: Vec<_> = workers.iter().map(|worker| worker.seat.clone()).collect();
         acceptors.spawn(accept(socket, name, move |transport| {
-            if let (Some(seat), Ok(accepted)) = (least_loaded(&seats), Accepted::take(transport)) {
+            if let (Some(seat), Ok(accepted)) = (least_loaded(&seats), Detached::take(transport)) {
                 seat.connections.fetch_add(1, Relaxed);
                 // A worker ends only after this process has stopped using it.
                 let _ = seat.sender.send(Command::Connection(index, accepted));

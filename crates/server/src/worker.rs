@@ -16,7 +16,7 @@ use mosn_config::model::{
     ChainMatch, DownstreamProtocols, FilterChainSpec, ListenerSpec, NetworkFilterSpec, RouterSource,
 };
 use mosn_core::{ConnectionInfo, Protocol, Scheme};
-use mosn_net::{BoundListener, Io, Meter, Transport, clock, timer};
+use mosn_net::{BoundListener, Detached, Io, Meter, Transport, clock, timer};
 use mosn_proxy::{Proxy, ProxySettings, RouterLookup, Routers};
 use mosn_router::Router;
 use mosn_stream::{Drain, Pools, ServerContext, rpc::RpcUse, serve_connection};
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    accept::{Accepted, Seat, accept},
+    accept::{Seat, accept},
     chain::{self, Traits},
 };
 
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// A listener exists. With a socket, this worker accepts on it by itself.
     Listen(Arc<SharedListener>, Option<BoundListener>),
     /// A connection of the listener of this index, in the order in which they came.
-    Connection(usize, Accepted),
+    Connection(usize, Detached),
     /// Stop accepting; answer when the last connection is gone.
     Drain(oneshot::Sender<()>),
 }

@@ -9,6 +9,7 @@ mod date;
 mod drain;
 pub mod http1;
 pub mod http2;
+mod linger;
 mod pool;
 pub mod rpc;
 mod websocket;

@@ -919,3 +919,29 @@ fn whatever_happens_each_call_is_answered_once() {
         });
     }
 }
+
+#[test]
+fn a_route_may_ask_how_large_a_call_is() {
+    play(|| async {
+        let mut setup = Setup::default();
+        let route = &mut setup.router.virtual_hosts[0].routes[0];
+        route.matches.expressions = vec!["request.total_size > 0 && context.protocol == \"bolt\"".into()];
+        let world = World::new(setup).await;
+        let (_client, _upstream) = world.opened().await;
+        world.settle().await;
+    });
+}
+
+#[test]
+fn what_was_said_before_a_broken_frame_is_read_however_much_follows_it() {
+    play(|| async {
+        let world = World::new(Setup::default()).await;
+        let mut client = world.client().await;
+        // More than one read of the proxy's takes: the rest lies unread when the connection ends.
+        let sent = [&HEARTBEAT[..], &[0xff; 200_000]].concat();
+        client.send(&sent).await;
+        assert_eq!(client.must().await.view.kind, FrameKind::HeartbeatReply);
+        let end = client.read.read_buf(&mut client.buffer).await;
+        assert_eq!(end.expect("an end, and no reset"), 0);
+    });
+}

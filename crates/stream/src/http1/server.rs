@@ -18,12 +18,10 @@ use mosn_core::{
 use mosn_net::{Io, scratch, timer::Timer};
 
 use super::wire::{Coding, Wire};
-use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date, websocket};
+use crate::{DrainWatch, ServerContext, ServerStream, Service, http_date, linger::Linger, websocket};
 
-/// How long, and for how many bytes, a connection that we close is read on, so that the peer gets
-/// to read our reply before its own bytes make the system reset the connection.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
+/// How long a client has to make room for a few bytes of our own.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes read ahead of a request that is being answered.
 const READ_AHEAD: usize = 16 * 1024;
 
@@ -58,7 +56,8 @@ pub async fn serve<S: Service>(
         match next {
             Next::KeepAlive => {}
             Next::Close => {
-                Box::pin(linger(&mut wire)).await;
+                let mut linger = Linger::new();
+                poll_fn(|task| linger.poll(task, &mut wire.io, Poll::Ready(()))).await;
                 return None;
             }
             Next::Abort => {
@@ -152,7 +151,7 @@ async fn flushed(wire: &mut Wire) -> bool {
 /// Whether a few bytes of our own went out. A client that has left no room for them by not reading
 /// must not keep the connection with that.
 async fn flushed_soon(wire: &mut Wire) -> bool {
-    let mut timer = Timer::after(LINGER);
+    let mut timer = Timer::after(LAST_WORD);
     poll_fn(|task| match wire.poll_flushed(task) {
         Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
         Poll::Pending => timer.poll(task).map(|()| false),
@@ -220,28 +219,6 @@ async fn refuse(wire: &mut Wire, why: Failure) -> Next {
         Ok(()) if flushed_soon(wire).await => Next::Close,
         _ => Next::Abort,
     }
-}
-
-/// Ends our side, then reads on for a moment: closing while the peer's bytes are unread would make
-/// the system throw our last reply away.
-async fn linger(wire: &mut Wire) {
-    if poll_fn(|task| wire.io.poll_close(task)).await.is_err() {
-        return;
-    }
-    let mut timer = Timer::after(LINGER);
-    let mut left = LINGER_BYTES;
-    poll_fn(|task| {
-        while left > 0 {
-            let read = scratch::with_read(|buffer| wire.io.poll_read(task, buffer));
-            match read {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(read)) => left = left.saturating_sub(read),
-                Poll::Pending => return timer.poll(task),
-            }
-        }
-        Poll::Ready(())
-    })
-    .await;
 }
 
 /// One request and its reply.

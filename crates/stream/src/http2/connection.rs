@@ -5,7 +5,6 @@ use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use ahash::RandomState;
@@ -15,19 +14,16 @@ use mosn_codec::http2::{
     write_go_away, write_ping, write_reset, write_settings, write_window_update,
 };
 use mosn_core::{Failure, RequestHead, Scheme};
-use mosn_net::{Io, scratch, timer::Timer};
+use mosn_net::{Io, scratch};
 use slab::Slab;
 
 use super::{meter::Flood, output::Output, stream::Stream};
+use crate::linger::Linger;
 
 /// Streams that we reset lately, whose last frames may still be on their way.
 const REMEMBERED_RESETS: usize = 256;
 /// The PING that goes with our GOAWAY: once it is answered, the client knows that we leave.
 pub(super) const LEAVING: [u8; 8] = *b"leaving!";
-/// A connection that we end is read on for so long and so far, so that the peer gets to read our
-/// last frames before its own bytes make the system reset the connection.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
 
 /// A connection, as its task and its streams share it.
 pub(super) type Shared = Rc<RefCell<Connection>>;
@@ -497,31 +493,13 @@ impl Connection {
     }
 }
 
-/// Ends our side, once what was said has left, and reads on for a moment.
+/// Closes the connection once what was said has left.
 pub(super) async fn linger(connection: Shared) {
-    let mut timer = Timer::after(LINGER);
-    let mut left = LINGER_BYTES;
-    let mut closed = false;
+    let mut linger = Linger::new();
     std::future::poll_fn(|cx| {
-        let mut connection = connection.borrow_mut();
-        let Connection { io, output, .. } = &mut *connection;
-        if timer.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !closed {
-            ready!(output.poll_flush(io, cx));
-            if ready!(io.poll_close(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            closed = true;
-        }
-        while left > 0 {
-            match ready!(scratch::with_read(|buffer| io.poll_read(cx, buffer))) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(read) => left = left.saturating_sub(read),
-            }
-        }
-        Poll::Ready(())
+        let Connection { io, output, .. } = &mut *connection.borrow_mut();
+        let flushed = output.poll_flush(io, cx);
+        linger.poll(cx, io, flushed)
     })
     .await;
 }

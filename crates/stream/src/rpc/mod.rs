@@ -29,6 +29,8 @@ mod pending;
 mod pool;
 mod server;
 mod server_stream;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod wire;
 

@@ -97,6 +97,11 @@ impl<T> Pending<T> {
         taken
     }
 
+    #[cfg(test)]
+    pub(super) const fn start_after(&mut self, last: u64) {
+        self.last = last;
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.places.iter().flatten().map(|(_, call)| call)
     }

@@ -19,7 +19,7 @@ use super::{
     upstream::Upstream,
     wire::{Broken, CONGESTED, Input, Patience, WRITE_TIMEOUT, Wire},
 };
-use crate::{DrainWatch, ServerContext, Service};
+use crate::{DrainWatch, ServerContext, Service, linger::Linger};
 
 /// Reads of one turn; then others have theirs. One read is 64 KiB at most, so that a client that
 /// sends without a pause does not hold up the others for longer than those take.
@@ -27,8 +27,6 @@ const READS: u32 = 1;
 /// How long a connection that should go, and has no call under way, may still bring one that was on
 /// its way.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long a client has to read our last words.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the connection until it ends.
 pub async fn serve<S: Service>(
@@ -59,17 +57,10 @@ pub async fn serve<S: Service>(
         told: false,
     };
     poll_fn(|task| serving.poll(task)).await;
-    if !client.wire().is_broken() && client.wire().waiting() > 0 {
-        let mut patience = Timer::after(LAST_WORDS);
-        poll_fn(|task| {
-            client.wire().set_owner(task);
-            client.wire().flush();
-            if client.wire().waiting() == 0 || client.wire().is_broken() {
-                return client.wire().poll_end(task).map(|_| ());
-            }
-            patience.poll(task)
-        })
-        .await;
+    let wire = client.wire();
+    if !wire.is_broken() && (serving.calls.fatal || wire.waiting() > 0) {
+        let mut linger = Linger::new();
+        poll_fn(|task| wire.poll_linger(task, &mut linger)).await;
     }
     client.gone();
 }
@@ -148,6 +139,7 @@ impl<S: Service> Serving<S> {
                             self.cx.info.listener
                         );
                         self.calls.refused();
+                        self.calls.fatal = true;
                     }
                     return true;
                 }

@@ -175,7 +175,7 @@ impl Upstream {
             if by_peer {
                 held.ended_by_peer();
             }
-            driver.upstream.close(by_peer);
+            driver.upstream.close(by_peer, Failure::UpstreamTerminated);
         });
         upstream
     }
@@ -271,6 +271,11 @@ impl Upstream {
     fn next_id(&self) -> impl Fn(u64) -> u64 + use<> {
         let protocol = self.facts.protocol;
         move |last| protocol.next_id(last)
+    }
+
+    #[cfg(test)]
+    pub(super) fn start_ids_after(&self, last: u64) {
+        self.pending.borrow_mut().start_after(last);
     }
 
     fn count(&self) {
@@ -405,7 +410,7 @@ impl Upstream {
     }
 
     /// Fails everything that waits. The connection is over.
-    fn close(&self, by_peer: bool) {
+    fn close(&self, by_peer: bool, why: Failure) {
         self.state.set(State::Closed);
         self.wire.hang_up();
         let waiting = self.pending.borrow_mut().take_where(|_, _| true);
@@ -416,11 +421,11 @@ impl Upstream {
                 Waiting::Relayed(call) => {
                     active = true;
                     touch(&mut touched, &call.back);
-                    self.fail(call, Failure::UpstreamTerminated);
+                    self.fail(call, why);
                 }
                 Waiting::Stream(slot) => {
                     active = true;
-                    slot.put(Err(Failure::UpstreamTerminated));
+                    slot.put(Err(why));
                 }
                 Waiting::Beat(_) => {}
             }
@@ -464,6 +469,15 @@ struct Driver {
     stall: Patience,
     patience: Patience,
     touched: Vec<Rc<Downstream>>,
+}
+
+/// Calls that are under way when the worker ends get their answers, too.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !self.upstream.is_closed() {
+            self.upstream.close(false, Failure::Drain);
+        }
+    }
 }
 
 impl Driver {

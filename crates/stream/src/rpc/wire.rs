@@ -13,6 +13,8 @@ use mosn_codec::rpc::{DecodeError, FrameView, Frames, Limits, RpcProtocol, Side}
 use mosn_net::{Io, scratch, timer::Timer};
 use tokio::io::AsyncReadExt;
 
+use crate::linger::Linger;
+
 /// Output above which a connection takes on nothing more until its peer has read some.
 pub(super) const CONGESTED: usize = 256 * 1024;
 
@@ -138,11 +140,14 @@ impl Wire {
         *self.output.borrow_mut() = BytesMut::new();
     }
 
-    /// Ends our side, so that the peer reads all that was written before it reads the end.
-    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes what there is, and closes the connection so that the peer can read it.
+    pub(super) fn poll_linger(&self, cx: &mut Context<'_>, linger: &mut Linger) -> Poll<()> {
+        self.set_owner(cx);
+        self.flush();
+        let flushed = if self.waiting() == 0 || self.is_broken() { Poll::Ready(()) } else { Poll::Pending };
         match &mut *self.io.borrow_mut() {
-            Some(io) => io.poll_close(cx),
-            None => Poll::Ready(Ok(())),
+            Some(io) => linger.poll(cx, io, flushed),
+            None => Poll::Ready(()),
         }
     }
 }
