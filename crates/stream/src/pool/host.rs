@@ -1,0 +1,280 @@
+//! One worker's connections to one host: kept, lent, and opened where there is none to lend.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use mosn_config::model::PoolMode;
+use mosn_core::{Failure, Protocol};
+use mosn_telemetry::UpstreamMetrics;
+use mosn_upstream::{Cluster, Host};
+use tokio::sync::Notify;
+
+use super::connect::Connector;
+use crate::{
+    http1::{ClientConnection, Http1ClientStream, Http1Pool},
+    http2::{Http2ClientStream, Http2Connection, Http2Pool},
+    rpc::{Opening as RpcOpening, RpcClientStream, RpcPool, RpcUse, Upstream, UpstreamFacts},
+};
+
+/// Ids of upstream connections, in the whole process.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// The connections themselves: they stay when the host's settings change.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pub(super) http1: Rc<Http1Pool>,
+    pub(super) http2: Rc<Http2Pool>,
+    /// For each RPC protocol and mode that is used: few, mostly one.
+    rpc: RefCell<Vec<Rc<RpcPool>>>,
+}
+
+impl Connections {
+    pub(super) fn new(http1: Rc<Http1Pool>, http2: Rc<Http2Pool>) -> Rc<Self> {
+        Rc::new(Self { http1, http2, rpc: RefCell::default() })
+    }
+
+    pub(super) fn rpc(&self, of: &RpcUse) -> Rc<RpcPool> {
+        let mut pools = self.rpc.borrow_mut();
+        if let Some(pool) = pools.iter().find(|pool| pool.is_for(of)) {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(RpcPool::new(of));
+        pools.push(Rc::clone(&pool));
+        pool
+    }
+
+    /// Closes what has idled for `timeout`, is too old, or was closed by the peer.
+    fn sweep(&self, timeout: Option<Duration>) {
+        self.http1.sweep(timeout);
+        self.http2.sweep(timeout);
+        self.rpc.borrow().iter().for_each(|rpc| rpc.sweep(timeout));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.http1.idle() == 0 && self.http2.is_empty() && self.rpc.borrow().is_empty()
+    }
+}
+
+/// This worker's connections to one host.
+#[derive(Debug)]
+pub struct HostPool {
+    connector: Rc<Connector>,
+    pub(super) connections: Rc<Connections>,
+    /// An HTTP/2 connection that others may share is being opened: they wait for it.
+    opening: Cell<bool>,
+    opened: Notify,
+    /// How the last such opening failed, for those who waited for it.
+    failure: Cell<Option<Failure>>,
+    /// What its last stream spoke.
+    pub(super) protocol: Cell<Option<Protocol>>,
+    /// What it was when this worker last looked.
+    healthy: Cell<bool>,
+}
+
+impl HostPool {
+    pub(super) fn new(connector: Rc<Connector>, connections: Rc<Connections>) -> Rc<Self> {
+        Rc::new(Self {
+            connector,
+            connections,
+            opening: Cell::new(false),
+            opened: Notify::new(),
+            failure: Cell::new(None),
+            protocol: Cell::new(None),
+            healthy: Cell::new(true),
+        })
+    }
+
+    /// Whether there is a connection, or somebody who holds it.
+    pub(super) fn is_used(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1 || !self.connections.is_empty()
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.connector.host
+    }
+
+    /// This worker's shard of its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<UpstreamMetrics> {
+        &self.connector.metrics[0]
+    }
+
+    /// Closes connections that are not to stay, and opens one if the host has become healthy.
+    pub(super) fn sweep(self: &Rc<Self>, cluster: &Arc<Cluster>) {
+        self.connections.sweep(cluster.idle_timeout);
+        let healthy = self.host().is_healthy();
+        if !self.healthy.replace(healthy) && healthy {
+            self.warm_up(cluster);
+        }
+    }
+
+    /// Whether connects have failed, and the next must wait.
+    pub(super) fn is_paused(&self) -> bool {
+        self.connector.is_paused()
+    }
+
+    pub(super) async fn http1_stream(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+    ) -> Result<Http1ClientStream, Failure> {
+        Ok(Http1ClientStream::new(self.http1_connection(cluster).await?, &self.connections.http1))
+    }
+
+    async fn http1_connection(self: &Rc<Self>, cluster: &Cluster) -> Result<Box<ClientConnection>, Failure> {
+        let token = cluster.try_acquire_connection(self.host()).map_err(|_| Failure::Overflow)?;
+        let io = self.connector.connect(cluster).await?;
+        let open = self.connector.count_open(token);
+        Ok(ClientConnection::new(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open))
+    }
+
+    /// Opens a connection ahead of the first request, if there is none and there was one before.
+    pub(super) fn warm_up(self: &Rc<Self>, cluster: &Arc<Cluster>) {
+        let (pool, cluster) = (Rc::clone(self), Arc::clone(cluster));
+        tokio::task::spawn_local(async move {
+            let rpc = pool.connections.rpc.borrow().clone();
+            for rpc in rpc {
+                if rpc.mode == PoolMode::Multiplex && rpc.is_empty() && rpc.opening(0).is_none() {
+                    let opening = RpcOpening::begin(&rpc, 0);
+                    let _ = pool.open_rpc(&cluster, &rpc, &rpc.use_for(0), Some(opening)).await;
+                }
+            }
+            // Where it fails, the first request will say so.
+            match pool.protocol.get() {
+                Some(Protocol::Http1) if pool.connections.http1.idle() == 0 => {
+                    if let Ok(connection) = pool.http1_connection(&cluster).await {
+                        pool.connections.http1.put(connection);
+                    }
+                }
+                Some(Protocol::Http2) if pool.connections.http2.is_empty() => {
+                    let _ = pool.http2_stream(&cluster).await;
+                }
+                _ => {}
+            }
+        });
+    }
+
+    pub(super) async fn http2_stream(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+    ) -> Result<Http2ClientStream, Failure> {
+        loop {
+            if let Some(connection) = self.connections.http2.take() {
+                return Ok(Http2ClientStream::new(connection));
+            }
+            if self.opening.get() {
+                self.opened.notified().await;
+                if let Some(why) = self.failure.get() {
+                    return Err(why);
+                }
+                continue;
+            }
+            let opening = Opening::begin(self);
+            let opened = self.open_http2(cluster).await;
+            opening.end(opened.as_ref().err().copied());
+            let connection = opened?;
+            self.connections.http2.put(Rc::clone(&connection));
+            return Ok(Http2ClientStream::new(connection));
+        }
+    }
+
+    async fn open_http2(self: &Rc<Self>, cluster: &Cluster) -> Result<Rc<Http2Connection>, Failure> {
+        // Other workers' connections are of no use here: the first one is counted, but never refused.
+        let token = match self.connections.http2.is_empty() {
+            true => cluster.count_connection(self.host()),
+            false => cluster.try_acquire_connection(self.host()).map_err(|_| Failure::Overflow)?,
+        };
+        let io = self.connector.connect(cluster).await?;
+        let open = self.connector.count_open(token);
+        Ok(Http2Connection::open(io, NEXT_CONNECTION.fetch_add(1, Relaxed), open))
+    }
+
+    pub(super) async fn rpc_stream(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        rpc: &RpcUse,
+    ) -> Result<RpcClientStream, Failure> {
+        let pool = self.connections.rpc(rpc);
+        loop {
+            if let Some(upstream) = pool.ready(rpc.client, cluster.max_requests_per_connection) {
+                return Ok(RpcClientStream::new(upstream, pool.mode));
+            }
+            // In ping-pong mode nobody could use it together with whoever opens it.
+            let shared = pool.mode != PoolMode::PingPong;
+            if shared && let Some(underway) = pool.opening(rpc.client) {
+                underway.over().await?;
+                continue;
+            }
+            let opening = shared.then(|| RpcOpening::begin(&pool, rpc.client));
+            let upstream = self.open_rpc(cluster, &pool, rpc, opening).await?;
+            return Ok(RpcClientStream::new(upstream, pool.mode));
+        }
+    }
+
+    /// Adds a connection to the pool.
+    pub(super) async fn open_rpc(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        pool: &Rc<RpcPool>,
+        rpc: &RpcUse,
+        opening: Option<RpcOpening>,
+    ) -> Result<Rc<Upstream>, Failure> {
+        let opened = self.connect_rpc(cluster, rpc).await;
+        if let Ok(upstream) = &opened {
+            pool.put(rpc.client, upstream);
+        }
+        if let Some(opening) = opening {
+            opening.end(opened.as_ref().err().copied());
+        }
+        opened
+    }
+
+    async fn connect_rpc(self: &Rc<Self>, cluster: &Cluster, rpc: &RpcUse) -> Result<Rc<Upstream>, Failure> {
+        let token = match rpc.spec.pool {
+            // The limit says how many share the load, and each worker needs one.
+            PoolMode::Multiplex => cluster.count_connection(self.host()),
+            PoolMode::PingPong | PoolMode::Binding => {
+                cluster.try_acquire_connection(self.host()).map_err(|_| Failure::Overflow)?
+            }
+        };
+        let io = self.connector.connect(cluster).await?;
+        let facts = UpstreamFacts {
+            connection_id: NEXT_CONNECTION.fetch_add(1, Relaxed),
+            protocol: rpc.protocol,
+            cluster: Arc::clone(&cluster.name),
+            host: Arc::clone(self.host()),
+            metrics: self.connector.metrics.clone(),
+        };
+        Ok(Upstream::open(io, facts, &rpc.spec, cluster.keepalive, self.connector.count_open(token)))
+    }
+}
+
+/// Someone opens a shared connection. Others are woken however that ends, also if it is cancelled.
+struct Opening<'a>(&'a HostPool);
+
+impl<'a> Opening<'a> {
+    fn begin(pool: &'a HostPool) -> Self {
+        pool.opening.set(true);
+        pool.failure.set(None);
+        Self(pool)
+    }
+
+    fn end(self, failure: Option<Failure>) {
+        self.0.failure.set(failure);
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}
