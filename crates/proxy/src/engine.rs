@@ -185,9 +185,10 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let mut fresh = false;
         let mut answer = None;
         loop {
+            let sent = replay.is_finished(&self.report.head);
             let chosen = match answer.take() {
                 Some(answer) => Ok(Chosen::Answer(answer)),
-                None => self.choose_host(&target, fresh, &forward.retry, &mut budget.global).await,
+                None => self.choose_host(&target, fresh, &forward.retry, sent, &mut budget).await,
             };
             let exchange = match chosen {
                 Ok(Chosen::Host(Acquired { stream, attempt, host })) => {
@@ -320,13 +321,16 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     }
 
     /// Gets a stream to one of the cluster's hosts. Where that takes time, the client may give up,
-    /// the time that earlier tries have left may run out, and one that is overdue may answer.
+    /// the time that earlier tries have left may run out, and one that is overdue may answer. To wait
+    /// until others are done is part of the request's time, to connect is not. `sent` tells whether the
+    /// client has sent the whole request.
     async fn choose_host(
         &mut self,
         target: &Target<'_, U>,
         fresh: bool,
         policy: &Retry,
-        global: &mut Option<Timer>,
+        sent: bool,
+        budget: &mut Budget<U>,
     ) -> Result<Chosen<U>, NotAcquired> {
         let &Target { protocol, metadata, hash, ref position, .. } = target;
         let head = &self.report.head;
@@ -338,27 +342,38 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             metadata,
             hash,
             destination,
+            host: self.stream.host().filter(|_| self.report.info.tries == 0 && budget.retries == 0),
             position,
             tried: &self.report.tried,
             fresh,
             rpc: self.proxy.settings.rpc(protocol),
             client: self.stream.connection().id,
         };
-        let mut acquiring = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
+        let (waits, mut acquired) = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
             Acquiring::Done(done) => return done.map(Chosen::Host),
-            Acquiring::Connecting(connecting) => connecting,
+            Acquiring::Connecting { waits, acquired } => (waits, acquired),
         };
         let (stream, report) = (&mut *self.stream, &mut self.report);
-        poll_fn(|cx| match acquiring.as_mut().poll(cx) {
+        let begun = budget.global.is_some();
+        let done = poll_fn(|cx| match acquired.as_mut().poll(cx) {
             Poll::Pending => match report.poll_overdue(cx, policy, false) {
                 Poll::Ready(Ok(answer)) => Poll::Ready(Ok(Chosen::Answer(answer))),
                 Poll::Ready(Err(_)) | Poll::Pending => {
-                    poll_given_up(cx, stream, global).map(|why| Err(NotAcquired { why, host: None }))
+                    if waits.get() && budget.global.is_none() {
+                        budget.global = budget.limits.global.map(Timer::after);
+                    }
+                    let given_up = poll_given_up(cx, stream, &mut budget.global);
+                    given_up.map(|why| Err(NotAcquired { why, host: None }))
                 }
             },
             Poll::Ready(done) => Poll::Ready(done.map(Chosen::Host)),
         })
-        .await
+        .await;
+        if !begun && !sent {
+            // It runs from the end of the request.
+            budget.global = None;
+        }
+        done
     }
 
     fn client_address(&self) -> Option<IpAddr> {

@@ -169,6 +169,7 @@ impl<U: Upstreams> Copy<U> {
             metadata: None,
             hash: None,
             destination: None,
+            host: None,
             position: &Cell::new(None),
             tried: &[],
             fresh: false,
@@ -177,8 +178,8 @@ impl<U: Upstreams> Copy<U> {
         };
         match self.upstreams.acquire(&self.cluster, self.protocol, choice) {
             Acquiring::Done(done) => done,
-            Acquiring::Connecting(mut connecting) => {
-                poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Acquiring::Connecting { mut acquired, .. } => {
+                poll_fn(|cx| match acquired.as_mut().poll(cx) {
                     Poll::Pending => {
                         limit.poll(cx).map(|()| Err(NotAcquired { why: Failure::GlobalTimeout, host: None }))
                     }

@@ -13,21 +13,29 @@ use mosn_net::clock;
 use mosn_router::{Action, Subject, TimeoutOverrides, timeouts};
 use mosn_stream::rpc::{Call, Relay, RelayEnd, RelayObserver, RelayedCall, RpcUse, UpstreamFacts, Verdict};
 use mosn_telemetry::{AccessLogWriter, DownstreamMetrics, LogContext, Variable};
+use mosn_upstream::Host;
 
 use crate::{Choice, ProxySettings, Upstreams, context::Proxy};
 
 impl<U: Upstreams> Proxy<U> {
     pub(crate) fn relay_call(&self, call: &Call<'_>) -> Verdict {
         let subject = CallSubject { call, unreadable: Cell::new(None), asked_for_more: Cell::new(false) };
-        let relay = self.find_relay(call, &subject);
+        let mut host = None;
+        let relay = self.find_relay(call, &subject, &mut host);
         match (subject.unreadable.get(), relay) {
             (Some(error), _) => Verdict::Unreadable(error),
             (None, Some(relay)) if !subject.asked_for_more.get() => Verdict::Relay(relay),
-            _ => Verdict::Serve,
+            _ => Verdict::Serve(host),
         }
     }
 
-    fn find_relay(&self, call: &Call<'_>, subject: &CallSubject<'_>) -> Option<Relay> {
+    /// `host` becomes the one that was chosen where it has no connection for the call.
+    fn find_relay(
+        &self,
+        call: &Call<'_>,
+        subject: &CallSubject<'_>,
+        host: &mut Option<Arc<Host>>,
+    ) -> Option<Relay> {
         if self.logs_request || self.logs_response_headers {
             return None;
         }
@@ -57,13 +65,14 @@ impl<U: Upstreams> Proxy<U> {
             metadata: pick.metadata.as_deref(),
             hash: hash.value,
             destination: None,
+            host: None,
             position: &Cell::new(None),
             tried: &[],
             fresh: false,
             rpc: rpc.spec,
             client: rpc.client,
         };
-        let line = self.upstreams.line(&cluster, &rpc, choice)?;
+        let line = self.upstreams.line(&cluster, &rpc, choice).map_err(|chosen| *host = chosen).ok()?;
         let observer: Rc<dyn RelayObserver> = Rc::<Relays>::clone(&self.relays);
         Some(Relay {
             upstream: line.upstream,

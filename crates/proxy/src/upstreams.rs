@@ -9,7 +9,7 @@ use mosn_stream::{
     ClientStream, HostPool, Line, LocalCluster, Open, OpenError, Pools, Terms, UpstreamStream, rpc::RpcUse,
 };
 use mosn_telemetry::UpstreamMetrics;
-use mosn_upstream::{Attempt, ChooseContext, HostId, Outcome, RetryToken};
+use mosn_upstream::{Attempt, ChooseContext, Host, HostId, Outcome, RetryToken};
 
 /// Where requests are sent: the pools of this worker, or in-memory peers in tests.
 pub trait Upstreams: Sized + 'static {
@@ -43,8 +43,16 @@ pub trait Upstreams: Sized + 'static {
     fn finish(&self, attempt: Self::Attempt, outcome: Outcome, took: Duration);
 
     /// Where an RPC call can be passed on as it came: a connection that is open already.
-    fn line(&self, _cluster: &Rc<Self::Cluster>, _rpc: &RpcUse, _choice: Choice<'_>) -> Option<Line> {
-        None
+    ///
+    /// # Errors
+    /// When there is none: the host that was chosen, if the call should go there nevertheless.
+    fn line(
+        &self,
+        _cluster: &Rc<Self::Cluster>,
+        _rpc: &RpcUse,
+        _choice: Choice<'_>,
+    ) -> Result<Line, Option<Arc<Host>>> {
+        Err(None)
     }
 
     /// The header in which requests to this cluster say where they go, if they do.
@@ -67,6 +75,8 @@ pub struct Choice<'a> {
     pub position: &'a Cell<Option<u32>>,
     /// Where the request says that it goes, if the cluster asks it.
     pub destination: Option<&'a str>,
+    /// The host, where it was chosen already.
+    pub host: Option<&'a Arc<Host>>,
     /// Hosts that were tried before; another one is preferred.
     pub tried: &'a [HostId],
     /// Whether only a new connection will do: an idle one had been closed behind our back.
@@ -81,8 +91,13 @@ pub struct Choice<'a> {
 pub enum Acquiring<U: Upstreams> {
     /// It is there, or cannot be had.
     Done(Result<Acquired<U>, NotAcquired>),
-    /// A connection is being made. Dropping it gives up.
-    Connecting(Pin<Box<dyn Future<Output = Result<Acquired<U>, NotAcquired>>>>),
+    /// A connection is being made, or awaited. Dropping it gives up.
+    Connecting {
+        /// Whether it waits at present, because the host has as many connections as it may.
+        waits: Rc<Cell<bool>>,
+        /// Ready when the stream is there, or cannot be had.
+        acquired: Pin<Box<dyn Future<Output = Result<Acquired<U>, NotAcquired>>>>,
+    },
 }
 
 impl<U: Upstreams> std::fmt::Debug for Acquiring<U> {
@@ -90,7 +105,7 @@ impl<U: Upstreams> std::fmt::Debug for Acquiring<U> {
         f.write_str(match self {
             Self::Done(Ok(_)) => "Acquired",
             Self::Done(Err(_)) => "NotAcquired",
-            Self::Connecting(_) => "Connecting",
+            Self::Connecting { .. } => "Connecting",
         })
     }
 }
@@ -164,7 +179,7 @@ impl Upstreams for Pools {
             position: choice.position.get(),
             now: None,
         };
-        let terms = Terms { fresh: choice.fresh, rpc: choice.rpc, client: choice.client };
+        let terms = Terms { host: choice.host, fresh: choice.fresh, rpc: choice.rpc, client: choice.client };
         let open = self.open(cluster, protocol, &mut cx, terms);
         choice.position.set(cx.position);
         match open {
@@ -173,12 +188,12 @@ impl Upstreams for Pools {
                 Acquiring::Done(Ok(Acquired { stream, attempt, host: host_ref(&pool) }))
             }
             Open::Done(Err(error)) => Acquiring::Done(Err(not_acquired(&error))),
-            Open::Connecting(pool, connecting) => {
+            Open::Connecting { host: pool, waits, opened } => {
                 // Whoever connects to a host is one of its requests already.
                 let attempt = cluster.cluster().begin(pool.host());
                 let began = clock::now();
-                Acquiring::Connecting(Box::pin(async move {
-                    match connecting.await {
+                let acquired = Box::pin(async move {
+                    match opened.await {
                         Ok((stream, pool)) => Ok(Acquired { stream, attempt, host: host_ref(&pool) }),
                         Err(error) => {
                             let now = clock::now();
@@ -186,7 +201,8 @@ impl Upstreams for Pools {
                             Err(not_acquired(&error))
                         }
                     }
-                }))
+                });
+                Acquiring::Connecting { waits, acquired }
             }
         }
     }
@@ -197,7 +213,12 @@ impl Upstreams for Pools {
         }
     }
 
-    fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, choice: Choice<'_>) -> Option<Line> {
+    fn line(
+        &self,
+        cluster: &Rc<LocalCluster>,
+        rpc: &RpcUse,
+        choice: Choice<'_>,
+    ) -> Result<Line, Option<Arc<Host>>> {
         let mut cx = ChooseContext {
             hash: choice.hash,
             metadata: choice.metadata.map(|labels| &**labels),

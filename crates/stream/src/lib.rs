@@ -11,11 +11,13 @@ pub mod http1;
 pub mod http2;
 mod linger;
 mod pool;
+mod queue;
 pub mod rpc;
 mod websocket;
 
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -30,6 +32,7 @@ use mosn_config::model::{HttpLimits, RpcSpec};
 use mosn_core::{
     ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead, Scheme,
 };
+use mosn_upstream::Host;
 
 /// A request stream, seen from the proxy: what the client sends, and the way back to it.
 ///
@@ -53,6 +56,11 @@ pub trait ServerStream {
 
     /// The connection.
     fn connection(&self) -> &Rc<ConnectionInfo>;
+
+    /// The host that the request's first try goes to, where one was chosen already.
+    fn host(&self) -> Option<&Arc<Host>> {
+        None
+    }
 
     /// The next frame of the request's body. Not to be called after the last one.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>>;
@@ -171,7 +179,7 @@ pub trait Service: 'static {
 
     /// What is to be done with an RPC call: the quick way is to pass it on as it came.
     fn relay(&self, _call: &rpc::Call<'_>) -> rpc::Verdict {
-        rpc::Verdict::Serve
+        rpc::Verdict::Serve(None)
     }
 
     /// A connection sent something that never became a request.

@@ -81,7 +81,7 @@ async fn history(address: String, steps: Vec<Step>) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 let cx = &mut Context::from_waker(Waker::noop());
                 open.retain_mut(|stream| {
-                    let Open::Connecting(_, connecting) = stream else { return true };
+                    let Open::Connecting { opened: connecting, .. } = stream else { return true };
                     match connecting.as_mut().poll(cx) {
                         Poll::Pending => true,
                         Poll::Ready(Err(_)) => false,
@@ -96,7 +96,7 @@ async fn history(address: String, steps: Vec<Step>) {
         let [requests, pending, _] = cluster.in_flight();
         assert!(requests <= LIMITS.max_requests && pending <= LIMITS.max_pending_requests);
         assert_eq!(requests as usize, open.len());
-        let waiting = open.iter().filter(|stream| matches!(stream, Open::Connecting(..))).count();
+        let waiting = open.iter().filter(|stream| matches!(stream, Open::Connecting { .. })).count();
         assert_eq!(pending as usize, waiting);
         // The first connection of HTTP/2 is not refused.
         assert!(cluster.hosts()[0].active_connections() <= LIMITS.max_connections + 1);

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
+    atomic::{
+        AtomicU32,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use mosn_config::model::RetryBudgetSpec;
@@ -106,11 +109,18 @@ pub(crate) fn connection(host: &Arc<Host>, limit: u32, counted: bool) -> Result<
     if limit == 0 && !counted {
         return Ok(ConnectionToken(None));
     }
-    let limit = if limit == 0 { u32::MAX } else { limit };
-    match take(host.connections(), limit) {
-        true => Ok(ConnectionToken(Some(host.clone()))),
-        false => Err(Overflow::Connections),
+    if limit == 0 {
+        return take_connection(host, u32::MAX).ok_or(Overflow::Connections);
     }
+    // Those who wait were here before.
+    let room = if host.is_wanted() { None } else { take_connection(host, limit) };
+    room.ok_or(Overflow::Connections)
+}
+
+/// A place among at most `limit` connections.
+pub(crate) fn take_connection(host: &Arc<Host>, limit: u32) -> Option<ConnectionToken> {
+    let taken = host.connections().fetch_update(SeqCst, SeqCst, |now| (now < limit).then(|| now + 1));
+    taken.is_ok().then(|| ConnectionToken(Some(host.clone())))
 }
 
 fn take(count: &AtomicU32, limit: u32) -> bool {
@@ -144,7 +154,7 @@ impl Drop for RetryToken {
 impl Drop for ConnectionToken {
     fn drop(&mut self) {
         if let Some(host) = &self.0 {
-            host.connections().fetch_sub(1, Relaxed);
+            host.release_connection();
         }
     }
 }

@@ -2,14 +2,17 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Instant,
 };
 
 use mosn_config::model::{HostSpec, Name};
 
-use crate::{HostAddress, clock, observe::HostRecord};
+use crate::{HostAddress, clock, observe::HostRecord, room::Room};
 
 /// A host's identity: unique in the process, the same as long as its cluster has its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,9 +65,18 @@ struct State {
     fresh_since: AtomicU64,
     requests: AtomicU32,
     connections: AtomicU32,
+    /// Workers whose requests wait for room, where connections are limited.
+    wanting: AtomicU32,
     retired: AtomicBool,
-    /// What became of its requests; made when something first asks.
-    record: OnceLock<Box<HostRecord>>,
+    /// What few hosts need; made when something first asks.
+    rare: OnceLock<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// What became of its requests.
+    record: HostRecord,
+    room: Room,
 }
 
 /// Why a host is not to be used: a set of flags, empty for a healthy one.
@@ -200,8 +212,35 @@ impl Host {
         &self.state().connections
     }
 
+    /// Whether requests wait for room, as far as this thread has heard.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.state().wanting.load(Relaxed) > 0
+    }
+
+    pub(crate) fn count_wanting(&self, more: bool) {
+        let wanting = &self.state().wanting;
+        // Before whoever wants room looks for it: see `release_connection`.
+        let _ = if more { wanting.fetch_add(1, SeqCst) } else { wanting.fetch_sub(1, SeqCst) };
+    }
+
+    /// A connection that was counted is over. Either we see that somebody wants room, or they see it.
+    pub(crate) fn release_connection(&self) {
+        self.state().connections.fetch_sub(1, SeqCst);
+        if self.state().wanting.load(SeqCst) > 0 {
+            self.room().ring();
+        }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.state().rare.get_or_init(Box::default)
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.rare().room
+    }
+
     pub(crate) fn record(&self) -> &HostRecord {
-        self.state().record.get_or_init(Box::default)
+        &self.rare().record
     }
 
     /// Whether the cluster no longer has it, so that its pools can be drained once nothing uses it.

@@ -21,6 +21,7 @@ mod host;
 mod observe;
 mod outlier;
 mod priorities;
+mod room;
 mod subset;
 mod watch;
 
@@ -35,4 +36,5 @@ pub use error::ClusterError;
 pub use host::{Health, Host, HostId};
 pub use observe::{Attempt, Outcome};
 pub use outlier::{OutlierEvent, OutlierReason};
+pub use room::Seat;
 pub use watch::{ClusterChange, ClusterWatch};

@@ -5,6 +5,7 @@ mod back_pressure;
 mod balancing;
 mod bench;
 mod checks;
+mod connection_limits;
 mod discovery;
 mod examples;
 mod failures;

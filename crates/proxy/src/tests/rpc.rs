@@ -601,6 +601,139 @@ fn a_ping_pong_pool_carries_one_call_at_a_time_on_a_connection() {
     });
 }
 
+fn ping_pong() -> RpcSpec {
+    RpcSpec { pool: PoolMode::PingPong, ..RpcSpec::default() }
+}
+
+/// A cluster with so many connections at most, and so many calls that wait for one.
+fn limited(max_connections: u32, max_pending_requests: u32) -> ClusterSpec {
+    let breakers = Breakers { max_connections, max_pending_requests, ..Setup::default().cluster.breakers };
+    ClusterSpec { breakers, ..Setup::default().cluster }
+}
+
+#[test]
+fn a_ping_pong_connection_whose_call_is_given_up_carries_no_other() {
+    for router in [Setup::default().router, changing()] {
+        play(|| async {
+            let world = World::new(Setup { rpc: ping_pong(), router, ..Setup::default() }).await;
+            let (mut client, mut first) = world.opened().await;
+            client.send(&request(5, 50, b"slow")).await;
+            first.must().await;
+            assert_eq!(client.must().await.view.status, 7, "its time is up");
+            client.send(&request(6, 0, b"next")).await;
+            let mut second = world.upstream().await;
+            let got = second.must().await;
+            assert_eq!(got.body(), b"next");
+            assert!(first.next().await.is_none(), "the late reply has nowhere to come from");
+            second.reply(got.view.id, b"ok").await;
+            assert_eq!(client.must().await.body(), b"ok");
+
+            let mut leaves = world.client().await;
+            leaves.send(&request(7, 0, b"left")).await;
+            assert_eq!(second.must().await.body(), b"left");
+            drop(leaves);
+            assert!(second.next().await.is_none());
+            client.send(&request(8, 0, b"after")).await;
+            let mut third = world.upstream().await;
+            let got = third.must().await;
+            third.reply(got.view.id, b"ok").await;
+            assert_eq!(client.must().await.view.id, 8);
+            world.settle().await;
+        });
+    }
+}
+
+#[test]
+fn ping_pong_calls_beyond_the_limit_wait_in_order_until_too_many_do() {
+    for router in [Setup::default().router, changing()] {
+        play(|| async {
+            let setup = Setup { rpc: ping_pong(), cluster: limited(1, 2), router, ..Setup::default() };
+            let world = World::new(setup).await;
+            let (mut client, mut upstream) = world.opened().await;
+            for (id, body) in [(5, b"a"), (6, b"b"), (7, b"c"), (8, b"d")] {
+                client.send(&request(id, 0, body)).await;
+            }
+            let refused = client.must().await;
+            assert_eq!(refused.view.id, 8);
+            assert_ne!(refused.view.status, 0);
+            for (id, body) in [(5, b"a"), (6, b"b"), (7, b"c")] {
+                let got = upstream.must().await;
+                assert_eq!(got.body(), body);
+                upstream.assert_silent().await;
+                upstream.reply(got.view.id, body).await;
+                let reply = client.must().await;
+                assert_eq!((reply.view.id, reply.body()), (id, &body[..]));
+            }
+            world.assert_no_connection_waits();
+            world.settle().await;
+        });
+    }
+}
+
+#[test]
+fn a_ping_pong_call_that_waits_gets_the_place_of_a_connection_that_ends() {
+    play(|| async {
+        let setup = Setup { rpc: ping_pong(), cluster: limited(1, 0), ..Setup::default() };
+        let world = World::new(setup).await;
+        let (mut client, mut first) = world.opened().await;
+        client.send(&request(5, 0, b"a")).await;
+        first.must().await;
+        client.send(&request(6, 0, b"b")).await;
+        // One whose time is up leaves the queue.
+        client.send(&request(7, 30, b"c")).await;
+        assert_eq!(client.must().await.view.id, 7);
+        world.assert_no_connection_waits();
+        drop(first);
+        assert_ne!(client.must().await.view.status, 0);
+        let mut second = world.upstream().await;
+        let got = second.must().await;
+        assert_eq!(got.body(), b"b");
+        second.reply(got.view.id, b"b").await;
+        assert_eq!(client.must().await.body(), b"b");
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_client_waits_for_a_bound_connection_until_another_client_leaves() {
+    play(|| async {
+        let rpc = RpcSpec { pool: PoolMode::Binding, ..RpcSpec::default() };
+        let world = World::new(Setup { rpc, cluster: limited(1, 0), ..Setup::default() }).await;
+        let (one, _first) = world.opened().await;
+        let mut two = world.client().await;
+        two.send(&[request(5, 0, b"a"), request(6, 0, b"b"), request(7, 30, b"c")].concat()).await;
+        assert_eq!(two.must().await.view.id, 7, "its time is up");
+        world.assert_no_connection_waits();
+        drop(one);
+        let mut second = world.upstream().await;
+        for body in [b"a", b"b"] {
+            let got = second.must().await;
+            assert_eq!(got.body(), body);
+            second.reply(got.view.id, body).await;
+            assert_eq!(two.must().await.body(), body);
+        }
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_ping_pong_host_whose_connections_are_in_use_is_not_passed_over() {
+    play(|| async {
+        let hosts = vec!["127.0.0.1", "127.0.0.2"];
+        let world = World::new(Setup { rpc: ping_pong(), hosts, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        let mut upstreams = Vec::new();
+        for id in 0..8 {
+            client.send(&request(id, 0, b"x")).await;
+            upstreams.push(world.upstream().await);
+        }
+        let of_first = |peer: &&Peer| {
+            peer.read.as_ref().local_addr().expect("an address").ip().to_string() == "127.0.0.1"
+        };
+        assert_eq!(upstreams.iter().filter(of_first).count(), 4);
+    });
+}
+
 #[test]
 fn bound_connections_carry_calls_both_ways_and_end_together() {
     play(|| async {

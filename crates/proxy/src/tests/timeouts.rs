@@ -72,6 +72,31 @@ fn the_global_timeout_also_ends_a_connect_of_a_later_try() {
 }
 
 #[test]
+fn to_wait_for_other_requests_is_part_of_the_time_and_to_connect_is_not() {
+    play(|| async {
+        let outcome = timed(200, 0, vec![answers(1, 300, 200).after(150)]).run(Client::new(), get()).await;
+        assert_eq!(outcome.status(), 200);
+        let plans = vec![answers(1, 300, 200).after(150).waits()];
+        let outcome = timed(200, 0, plans).run(Client::new(), get()).await;
+        assert!(about(outcome.millis(), 200), "{:?}", outcome.took);
+        assert!(outcome.line.starts_with("504 0x4 global_timeout"), "{}", outcome.line);
+        let outcome = timed(200, 0, vec![silent(1).after(500).waits()]).run(Client::new(), get()).await;
+        assert!(about(outcome.millis(), 200), "{:?}", outcome.took);
+        assert!(outcome.line.starts_with("504 0x4 global_timeout"), "{}", outcome.line);
+    });
+}
+
+#[test]
+fn a_request_that_waited_while_its_client_still_sent_has_its_time_from_its_end() {
+    play(|| async {
+        let client = Client::new().sends(vec![(0, data("x")), (300, last("y"))]);
+        let plans = vec![answers(1, 450, 200).after(150).waits()];
+        let outcome = timed(200, 0, plans).run(client, post()).await;
+        assert_eq!(outcome.status(), 200, "{}", outcome.line);
+    });
+}
+
+#[test]
 fn each_try_has_the_per_try_timeout_to_itself() {
     play(|| async {
         let world = timed(1000, 100, vec![silent(1), answers(2, 80, 200)]);

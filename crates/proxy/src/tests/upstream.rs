@@ -30,6 +30,8 @@ pub(super) enum Event {
 pub(super) struct Plan {
     /// ms until there is a stream, or it is clear that there will be none.
     connects: u64,
+    /// That time goes by because the host has as many connections as it may.
+    waits: bool,
     host: u64,
     reused: bool,
     refuses: Option<Failure>,
@@ -43,6 +45,7 @@ impl Plan {
     pub(super) fn on(host: u64, events: Vec<(u64, Event)>) -> Self {
         Self {
             connects: 0,
+            waits: false,
             host,
             reused: false,
             refuses: None,
@@ -59,6 +62,10 @@ impl Plan {
 
     pub(super) fn after(self, connects: u64) -> Self {
         Self { connects, ..self }
+    }
+
+    pub(super) fn waits(self) -> Self {
+        Self { waits: true, ..self }
     }
 
     pub(super) fn reused(self) -> Self {
@@ -195,10 +202,12 @@ impl Upstream {
         if connects == 0 {
             return Acquiring::Done(acquired);
         }
-        Acquiring::Connecting(Box::pin(async move {
+        let waits = Rc::new(Cell::new(plan.waits));
+        let acquired = Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(connects)).await;
             acquired
-        }))
+        });
+        Acquiring::Connecting { waits, acquired }
     }
 }
 

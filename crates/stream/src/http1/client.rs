@@ -1,7 +1,7 @@
 //! The client side of HTTP/1: pooled connections, one exchange at a time on each.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::{Rc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,7 +15,11 @@ use mosn_net::{Io, clock, scratch};
 use tokio::time::Instant;
 
 use super::wire::{Coding, Wire, frame_from};
-use crate::{ClientStream, Held, Reply, websocket};
+use crate::{
+    ClientStream, Held, Reply,
+    queue::{Queue, Wants},
+    websocket,
+};
 
 /// Bytes of a reply's head.
 const MAX_REPLY_HEAD: usize = 64 * 1024;
@@ -48,6 +52,8 @@ pub struct Http1Pool {
     idle: RefCell<Vec<Box<ClientConnection>>>,
     max_requests: Cell<Option<u32>>,
     max_age: Cell<Option<Duration>>,
+    /// Who waits for a connection, where they are limited.
+    queue: OnceCell<Rc<Queue>>,
 }
 
 impl Http1Pool {
@@ -61,13 +67,23 @@ impl Http1Pool {
         self.max_age.set(max);
     }
 
+    /// Sets who waits for a connection; to be called before the first one is put in.
+    pub(crate) fn set_queue(&self, queue: Rc<Queue>) {
+        let _ = self.queue.set(queue);
+    }
+
     fn is_old(&self, connection: &ClientConnection, now: Instant) -> bool {
         self.max_age.get().is_some_and(|max| now.duration_since(connection.opened) >= max)
     }
 
-    /// Takes an idle connection that still seems to be open.
+    /// Takes an idle connection that still seems to be open, unless others wait for one.
     #[must_use]
     pub fn take(&self) -> Option<Box<ClientConnection>> {
+        if self.queue.get().is_some_and(|queue| !queue.is_empty()) { None } else { self.take_in_turn() }
+    }
+
+    /// The same for whoever has waited for it.
+    pub(crate) fn take_in_turn(&self) -> Option<Box<ClientConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
             // The event loop knows whether the peer has closed, or spoken out of turn.
@@ -98,6 +114,14 @@ impl Http1Pool {
         self.idle.borrow().len()
     }
 
+    /// Closes the connection that has idled longest.
+    pub(crate) fn close_idle(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0);
+        }
+    }
+
     /// Closes every idle connection.
     pub fn clear(&self) {
         self.idle.borrow_mut().clear();
@@ -109,6 +133,9 @@ impl Http1Pool {
         }
         let now = clock::now();
         if self.is_old(&connection, now) {
+            return;
+        }
+        if self.queue.get().is_some_and(|queue| !queue.keeps(Wants::Http1)) {
             return;
         }
         connection.idle_since = now;

@@ -1,7 +1,7 @@
 //! The client side of HTTP/2: few connections to a host, many streams on each.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     future::poll_fn,
     rc::Rc,
@@ -19,7 +19,10 @@ use super::{
     connection::{Begun, ClientSide, Connection, Over, Shared, Side, linger},
     stream::Stream,
 };
-use crate::{ClientStream, Held, Reply};
+use crate::{
+    ClientStream, Held, Reply,
+    queue::{Queue, Wants},
+};
 
 /// Windows and limits that we give an upstream. The window of a stream is what may pile up here
 /// while the client reads slowly. The connection's is larger than all of them together: it is shared
@@ -42,6 +45,8 @@ pub struct Http2Connection {
     idle_since: Cell<Instant>,
     requests: Cell<u32>,
     opened: Instant,
+    /// Who waits for a stream, where connections are limited.
+    queue: OnceCell<Rc<Queue>>,
 }
 
 impl std::fmt::Debug for Http2Connection {
@@ -75,7 +80,15 @@ impl Http2Connection {
             linger(driven).await;
         });
         let (streams, requests, now) = (Cell::new(0), Cell::new(0), clock::now());
-        Rc::new(Self { shared, id, streams, idle_since: Cell::new(now), requests, opened: now })
+        Rc::new(Self {
+            shared,
+            id,
+            streams,
+            idle_since: Cell::new(now),
+            requests,
+            opened: now,
+            queue: OnceCell::new(),
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -151,6 +164,8 @@ pub struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     max_requests: Cell<Option<u32>>,
     max_age: Cell<Option<Duration>>,
+    /// Who waits for a stream, where connections are limited.
+    queue: OnceCell<Rc<Queue>>,
 }
 
 impl Http2Pool {
@@ -164,13 +179,23 @@ impl Http2Pool {
         self.max_age.set(max);
     }
 
+    /// Sets who waits for a stream; to be called before the first connection is put in.
+    pub(crate) fn set_queue(&self, queue: Rc<Queue>) {
+        let _ = self.queue.set(queue);
+    }
+
     fn is_old(&self, connection: &Http2Connection) -> bool {
         self.max_age.get().is_some_and(|max| clock::now().duration_since(connection.opened) >= max)
     }
 
-    /// A connection that has room for another stream.
+    /// A connection that has room for another stream, unless others wait for one.
     #[must_use]
     pub fn take(&self) -> Option<Rc<Http2Connection>> {
+        if self.queue.get().is_some_and(|queue| !queue.is_empty()) { None } else { self.take_in_turn() }
+    }
+
+    /// The same for whoever has waited for it.
+    pub(crate) fn take_in_turn(&self) -> Option<Rc<Http2Connection>> {
         let mut connections = self.connections.borrow_mut();
         let max = self.max_requests.get();
         // GOAWAY does not end a connection with streams on it; it only refuses new ones.
@@ -184,6 +209,9 @@ impl Http2Pool {
 
     /// Adds a new connection.
     pub fn put(&self, connection: Rc<Http2Connection>) {
+        if let Some(queue) = self.queue.get() {
+            let _ = connection.queue.set(Rc::clone(queue));
+        }
         self.connections.borrow_mut().push(connection);
     }
 
@@ -207,6 +235,19 @@ impl Http2Pool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether there is a connection without streams.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.connections.borrow().iter().any(|connection| connection.streams.get() == 0)
+    }
+
+    /// Closes a connection without streams.
+    pub(crate) fn close_idle(&self) {
+        let mut connections = self.connections.borrow_mut();
+        if let Some(at) = connections.iter().position(|connection| connection.streams.get() == 0) {
+            connections.remove(at);
+        }
     }
 
     /// Lets go of every connection; streams under way go on.
@@ -273,6 +314,9 @@ impl Drop for Http2ClientStream {
         }
         if let Some(key) = self.key {
             connection.shared.borrow_mut().release(key);
+        }
+        if let Some(queue) = connection.queue.get() {
+            queue.freed(Wants::Http2);
         }
     }
 }

@@ -5,7 +5,7 @@ mod host;
 mod stream;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     pin::Pin,
     rc::{Rc, Weak},
@@ -59,6 +59,8 @@ struct ConnectionSettings {
     max_requests: Option<u32>,
     max_age: Option<Duration>,
     idle_timeout: Option<Duration>,
+    /// Whether there is a limit on their number.
+    limited: bool,
 }
 
 impl ConnectionSettings {
@@ -68,6 +70,7 @@ impl ConnectionSettings {
             max_requests: cluster.max_requests_per_connection,
             max_age: cluster.max_connection_duration,
             idle_timeout: cluster.idle_timeout,
+            limited: cluster.breakers.max_connections > 0,
         }
     }
 }
@@ -93,7 +96,9 @@ pub struct LocalCluster {
 
 /// What a stream must be like.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Terms {
+pub struct Terms<'a> {
+    /// The host that was chosen already, if one was.
+    pub host: Option<&'a Arc<Host>>,
     /// Only a new connection will do (HTTP/1).
     pub fresh: bool,
     /// How RPC is spoken.
@@ -120,15 +125,22 @@ pub type Opened = Result<(UpstreamStream, Rc<HostPool>), OpenError>;
 pub enum Open {
     /// It is there, or cannot be had.
     Done(Opened),
-    /// A connection to this host is being made. Dropping it gives up.
-    Connecting(Rc<HostPool>, Pin<Box<dyn Future<Output = Opened>>>),
+    /// A connection is being made, or awaited. Dropping it gives up.
+    Connecting {
+        /// The host.
+        host: Rc<HostPool>,
+        /// Whether it waits at present, because the host has as many connections as it may.
+        waits: Rc<Cell<bool>>,
+        /// Ready when it is there, or cannot be had.
+        opened: Pin<Box<dyn Future<Output = Opened>>>,
+    },
 }
 
 impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
-            Self::Connecting(..) => f.write_str("Connecting"),
+            Self::Connecting { .. } => f.write_str("Connecting"),
         }
     }
 }
@@ -214,13 +226,21 @@ impl Pools {
     }
 
     /// A connection that is open and leads to a host of the cluster.
-    #[must_use]
-    pub fn line(&self, cluster: &Rc<LocalCluster>, rpc: &RpcUse, cx: &mut ChooseContext<'_>) -> Option<Line> {
-        let token = cluster.cluster.try_acquire_request().ok()?;
-        let host = cluster.cluster.choose(cx)?;
+    ///
+    /// # Errors
+    /// When there is none: the host that was chosen, if the call should go there nevertheless.
+    pub fn line(
+        &self,
+        cluster: &Rc<LocalCluster>,
+        rpc: &RpcUse,
+        cx: &mut ChooseContext<'_>,
+    ) -> Result<Line, Option<Arc<Host>>> {
+        let token = cluster.cluster.try_acquire_request().map_err(|_| None)?;
+        let host = cluster.cluster.choose(cx).ok_or(None)?;
         let pool = self.host_pool(cluster, host);
         let rpc_pool = pool.connections.rpc(rpc);
         let ready = rpc_pool.ready(rpc.client, cluster.cluster.max_requests_per_connection);
+        let paused = pool.is_paused();
         let wanted = match &ready {
             Some(upstream) => {
                 let configured = configured_connections(&cluster.cluster);
@@ -232,7 +252,7 @@ impl Pools {
                 rpc_pool.mode == PoolMode::Multiplex
                     && rpc_pool.is_empty()
                     && rpc_pool.opening(0).is_none()
-                    && !pool.is_paused()
+                    && !paused
             }
         };
         if wanted {
@@ -240,12 +260,16 @@ impl Pools {
             let (cluster, rpc) = (Arc::clone(&cluster.cluster), *rpc);
             tokio::task::spawn_local(async move {
                 // How it failed is known to the pool, and to the log.
-                let _ = pool.open_rpc(&cluster, &rpc_pool, &rpc, Some(opening)).await;
+                let _ = pool.open_rpc(&cluster, &rpc_pool, &rpc, Some(opening), &Cell::new(false)).await;
             });
         }
-        let upstream = ready.filter(|upstream| !upstream.is_stalled())?;
+        let Some(upstream) = ready.filter(|upstream| !upstream.is_stalled()) else {
+            // The balancer has counted its turn: with another choice the long way would pass it over.
+            let wanted = rpc.spec.pool != PoolMode::Multiplex && !paused;
+            return Err(wanted.then(|| Arc::clone(host)));
+        };
         let attempt = cluster.cluster.begin(host);
-        Some(Line { upstream, token, attempt })
+        Ok(Line { upstream, token, attempt })
     }
 
     /// Chooses a host and opens a stream to it: on a connection that is there, or on a new one.
@@ -255,14 +279,17 @@ impl Pools {
         cluster: &Rc<LocalCluster>,
         protocol: Protocol,
         cx: &mut ChooseContext<'_>,
-        terms: Terms,
+        terms: Terms<'_>,
     ) -> Open {
         let without_host = |why| Open::Done(Err(OpenError { why, host: None }));
         let Ok(request) = cluster.cluster.try_acquire_request() else {
             return without_host(Failure::Overflow);
         };
         let named = cluster.destination(cx.destination);
-        let Some(host) = named.as_ref().or_else(|| cluster.cluster.choose(cx)) else {
+        // It may have been chosen among the hosts of another cluster, or is gone.
+        let hosts = cluster.cluster.hosts();
+        let chosen = terms.host.filter(|host| hosts.iter().any(|one| Arc::ptr_eq(one, host)));
+        let Some(host) = chosen.or(named.as_ref()).or_else(|| cluster.cluster.choose(cx)) else {
             return without_host(Failure::NoHealthyHost);
         };
         let pool = self.host_pool(cluster, host);
@@ -294,15 +321,16 @@ impl Pools {
         };
         pool.protocol.set(Some(protocol));
         let cluster = Arc::clone(&cluster.cluster);
-        let host = Rc::clone(&pool);
+        let (host, waits) = (Rc::clone(&pool), Rc::<Cell<bool>>::default());
+        let waiting = Rc::clone(&waits);
         let connecting = async move {
             let opened = match protocol {
-                Protocol::Http1 => pool.http1_stream(&cluster).await.map(Kind::Http1),
-                Protocol::Http2 => pool.http2_stream(&cluster).await.map(Kind::Http2),
+                Protocol::Http1 => pool.http1_stream(&cluster, &waiting).await.map(Kind::Http1),
+                Protocol::Http2 => pool.http2_stream(&cluster, &waiting).await.map(Kind::Http2),
                 Protocol::Rpc(name) => match rpc::by_name(name) {
                     Some(protocol) => {
                         let rpc = RpcUse { protocol, spec: terms.rpc, client: terms.client };
-                        pool.rpc_stream(&cluster, &rpc).await.map(Kind::Rpc)
+                        pool.rpc_stream(&cluster, &rpc, &waiting).await.map(Kind::Rpc)
                     }
                     None => Err(Failure::NotImplemented),
                 },
@@ -313,7 +341,7 @@ impl Pools {
                 Err(why) => Err(OpenError { why, host: Some(pool) }),
             }
         };
-        Open::Connecting(host, Box::pin(connecting))
+        Open::Connecting { host, waits, opened: Box::pin(connecting) }
     }
 
     fn host_pool(&self, cluster: &LocalCluster, host: &Arc<Host>) -> Rc<HostPool> {
@@ -339,13 +367,16 @@ impl Pools {
 
     /// The connections that a cluster has to a host, or is to have: its own, or those of clusters
     /// like it.
-    fn connections(&self, cluster: &Cluster, host: &Host) -> Rc<Connections> {
+    fn connections(&self, cluster: &Cluster, host: &Arc<Host>) -> Rc<Connections> {
         let settings = ConnectionSettings::of(cluster);
         let (http1, http2) = (Rc::<Http1Pool>::default(), Rc::<Http2Pool>::default());
         http1.set_max_requests(settings.max_requests);
         http2.set_max_requests(settings.max_requests);
         http1.set_max_age(settings.max_age);
         http2.set_max_age(settings.max_age);
+        if settings.limited {
+            return Connections::limited(http1, http2, host);
+        }
         if cluster.shares_connections() {
             let address = Arc::clone(&host.address_text);
             let sharing = Sharing { address, tls_disable: host.tls_disable, settings };

@@ -71,8 +71,8 @@ pub(super) const fn timeout(view: &FrameView) -> Option<i64> {
 pub enum Verdict {
     /// It goes to this upstream as it came; its reply comes back as it came.
     Relay(Relay),
-    /// It takes the long way, as a request with a task of its own.
-    Serve,
+    /// It takes the long way, as a request with a task of its own; to this host, if one was chosen.
+    Serve(Option<Arc<Host>>),
     /// Its header fields cannot be read.
     Unreadable(HeaderError),
 }
@@ -154,6 +154,8 @@ pub(super) struct OwnedFrame {
     pub(super) bytes: Bytes,
     /// The client whose call it is.
     pub(super) client: Option<Rc<Downstream>>,
+    /// The host that was chosen for it, if one was.
+    pub(super) host: Option<Arc<Host>>,
 }
 
 impl fmt::Debug for OwnedFrame {
@@ -167,7 +169,7 @@ impl fmt::Debug for OwnedFrame {
 
 impl OwnedFrame {
     pub(super) fn copy(protocol: &'static dyn RpcProtocol, frame: &[u8], view: &FrameView) -> Self {
-        Self { protocol, view: *view, bytes: Bytes::copy_from_slice(frame), client: None }
+        Self { protocol, view: *view, bytes: Bytes::copy_from_slice(frame), client: None, host: None }
     }
 
     pub(super) fn body(&self) -> Bytes {

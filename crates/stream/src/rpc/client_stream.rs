@@ -37,6 +37,9 @@ impl RpcClientStream {
     #[must_use]
     pub(crate) fn new(upstream: Rc<Upstream>, mode: PoolMode) -> Self {
         let reused = upstream.requests() > 0;
+        if mode == PoolMode::PingPong {
+            upstream.set_lent(true);
+        }
         Self { upstream, mode, reused, one_way: false, unsent: None, held_back: None, waits: None }
     }
 
@@ -154,11 +157,14 @@ impl ClientStream for RpcClientStream {
 impl Drop for RpcClientStream {
     fn drop(&mut self) {
         if let Some((id, _)) = self.waits.take() {
-            self.upstream.forget(id);
             if self.mode == PoolMode::PingPong {
                 // The reply may still come, and nobody else must take it for theirs.
                 self.upstream.leave();
             }
+            self.upstream.forget(id);
+        }
+        if self.mode == PoolMode::PingPong {
+            self.upstream.set_lent(false);
         }
     }
 }

@@ -15,6 +15,7 @@ use mosn_net::clock;
 use tokio::sync::Notify;
 
 use super::upstream::Upstream;
+use crate::queue::{Queue, Wants};
 
 /// Connections that a host gets beyond what is configured when one cannot keep up.
 const MOST_UNASKED: usize = 4;
@@ -42,6 +43,8 @@ pub(crate) struct RpcPool {
     next: Cell<usize>,
     /// Connections being opened that others wait for, by who will share them ([`RpcPool::sharers`]).
     openings: RefCell<Vec<(u64, Rc<Underway>)>>,
+    /// Who waits for a connection, where they are limited.
+    queue: Option<Rc<Queue>>,
 }
 
 /// A connection is being opened.
@@ -60,7 +63,7 @@ impl Underway {
 }
 
 impl RpcPool {
-    pub(crate) fn new(of: &RpcUse) -> Self {
+    pub(crate) fn new(of: &RpcUse, queue: Option<Rc<Queue>>) -> Self {
         Self {
             protocol: of.protocol,
             mode: of.spec.pool,
@@ -69,6 +72,7 @@ impl RpcPool {
             bound: RefCell::default(),
             next: Cell::new(0),
             openings: RefCell::default(),
+            queue,
         }
     }
 
@@ -88,24 +92,15 @@ impl RpcPool {
 
     /// A connection for another call, if one is open. `max_requests` is how many calls one carries.
     pub(crate) fn ready(&self, client: u64, max_requests: Option<u32>) -> Option<Rc<Upstream>> {
-        let usable = |upstream: &Rc<Upstream>| {
-            if max_requests.is_some_and(|max| upstream.requests() >= max) {
-                upstream.leave();
-            }
-            upstream.is_open()
-        };
+        let usable = |upstream: &Rc<Upstream>| is_usable(upstream, max_requests);
         if self.mode == PoolMode::Binding {
             return self.bound.borrow().get(&client).filter(|upstream| usable(upstream)).cloned();
         }
-        let mut connections = self.connections.borrow_mut();
         if self.mode == PoolMode::PingPong {
-            connections.retain(usable);
-            // The one used last is the likeliest to be open still.
-            let at = connections.iter().rposition(|upstream| upstream.is_idle())?;
-            let upstream = connections.remove(at);
-            connections.push(Rc::clone(&upstream));
-            return Some(upstream);
+            let others_wait = self.queue.as_ref().is_some_and(|queue| !queue.is_empty());
+            return if others_wait { None } else { self.free(max_requests) };
         }
+        let mut connections = self.connections.borrow_mut();
         loop {
             let at = self.next.get() % connections.len().max(1);
             let upstream = connections.get(at)?;
@@ -114,6 +109,45 @@ impl RpcPool {
                 return Some(Rc::clone(upstream));
             }
             connections.remove(at);
+        }
+    }
+
+    /// A connection that carries no call, for whoever has waited for it (ping-pong).
+    pub(crate) fn free(&self, max_requests: Option<u32>) -> Option<Rc<Upstream>> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|upstream| is_usable(upstream, max_requests));
+        // The one used last is the likeliest to be open still.
+        let at = connections.iter().rposition(|upstream| upstream.is_free())?;
+        let upstream = connections.remove(at);
+        connections.push(Rc::clone(&upstream));
+        Some(upstream)
+    }
+
+    /// What its calls wait for where connections are limited.
+    pub(crate) fn wants(&self) -> Wants {
+        match self.mode {
+            PoolMode::PingPong => Wants::PingPong(self.protocol.name()),
+            PoolMode::Multiplex | PoolMode::Binding => Wants::Room,
+        }
+    }
+
+    /// A connection carries no call any more (ping-pong).
+    pub(super) fn returned(&self, upstream: &Upstream) {
+        if self.queue.as_ref().is_some_and(|queue| !queue.keeps(self.wants())) {
+            upstream.leave();
+        }
+    }
+
+    /// Whether it has a connection that carries no call, and that another call would open again.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.mode == PoolMode::PingPong && self.connections.borrow().iter().any(|upstream| upstream.is_free())
+    }
+
+    /// Closes such a connection, the one not used for longest.
+    pub(crate) fn close_idle(&self) {
+        let mut connections = self.connections.borrow_mut();
+        if let Some(at) = connections.iter().position(|upstream| upstream.is_free()) {
+            connections.remove(at).leave();
         }
     }
 
@@ -141,12 +175,14 @@ impl RpcPool {
         openings.iter().find(|(sharers, _)| *sharers == whose).map(|(_, underway)| Rc::clone(underway))
     }
 
-    pub(crate) fn put(&self, client: u64, upstream: &Rc<Upstream>) {
+    pub(crate) fn put(self: &Rc<Self>, client: u64, upstream: &Rc<Upstream>) {
         match self.mode {
             PoolMode::Binding => {
                 self.bound.borrow_mut().insert(client, Rc::clone(upstream));
             }
-            PoolMode::Multiplex | PoolMode::PingPong => {
+            PoolMode::Multiplex => self.connections.borrow_mut().push(Rc::clone(upstream)),
+            PoolMode::PingPong => {
+                upstream.lent_by(self);
                 self.connections.borrow_mut().push(Rc::clone(upstream));
             }
         }
@@ -156,7 +192,7 @@ impl RpcPool {
     pub(crate) fn sweep(&self, timeout: Option<Duration>) {
         let now = clock::moment();
         let keep = |upstream: &Rc<Upstream>| {
-            let expired = upstream.is_idle()
+            let expired = upstream.is_free()
                 && timeout.is_some_and(|timeout| now.since(upstream.idle_since()) >= timeout);
             if expired {
                 upstream.leave();
@@ -166,6 +202,13 @@ impl RpcPool {
         self.connections.borrow_mut().retain(keep);
         self.bound.borrow_mut().retain(|_, upstream| keep(upstream));
     }
+}
+
+fn is_usable(upstream: &Upstream, max_requests: Option<u32>) -> bool {
+    if max_requests.is_some_and(|max| upstream.requests() >= max) {
+        upstream.leave();
+    }
+    upstream.is_open()
 }
 
 impl Drop for RpcPool {

@@ -228,9 +228,10 @@ impl<S: Service> Calls<S> {
                     self.blocked = Some(upstream);
                 }
             }
-            Verdict::Serve => {
+            Verdict::Serve(host) => {
                 let mut owned = OwnedFrame::copy(self.protocol, frame, view);
                 owned.client = Some(Rc::clone(&self.client));
+                owned.host = host;
                 let owned = Rc::new(owned);
                 match owned.headers(self.scope) {
                     Ok(headers) => serve_call(&self.client, &self.service, owned, headers),

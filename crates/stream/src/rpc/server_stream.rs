@@ -2,6 +2,7 @@
 
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,7 @@ use mosn_core::{
     BodyLength, ConnectionInfo, Failure, Frame, FrameHeaders, Headers, Protocol, RequestHead, Reset,
     ResponseHead, Scheme,
 };
+use mosn_upstream::Host;
 
 use super::{
     call::{OwnedFrame, frame_of, timeout},
@@ -126,6 +128,10 @@ impl ServerStream for RpcServerStream {
 
     fn connection(&self) -> &Rc<ConnectionInfo> {
         self.task.client().info()
+    }
+
+    fn host(&self) -> Option<&Arc<Host>> {
+        self.frame.host.as_ref()
     }
 
     fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Frame, Reset>> {

@@ -23,6 +23,7 @@ use super::{
     call::{OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
     downstream::Downstream,
     pending::Pending,
+    pool::RpcPool,
     wire::{Broken, CONGESTED, Input, Patience, WRITE_TIMEOUT, Wire},
 };
 use crate::Held;
@@ -57,6 +58,10 @@ pub struct Upstream {
     /// The one client whose calls it carries, where it is bound to one.
     bound: RefCell<Weak<Downstream>>,
     missed: Cell<u32>,
+    /// The pool that lends it to one call at a time, where one does.
+    lender: RefCell<Weak<RpcPool>>,
+    /// A call has it that is not sent yet.
+    lent: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +165,8 @@ impl Upstream {
             idle_since: Cell::new(clock::moment()),
             bound: RefCell::default(),
             missed: Cell::new(0),
+            lender: RefCell::default(),
+            lent: Cell::new(false),
         });
         let mut driver = Driver {
             upstream: Rc::clone(&upstream),
@@ -196,6 +203,24 @@ impl Upstream {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.borrow().is_empty()
+    }
+
+    /// Whether it waits for no call, neither one that was sent nor one that will be.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_idle() && !self.lent.get()
+    }
+
+    /// From now on it is this pool's, which lends it to one call at a time.
+    pub(super) fn lent_by(&self, pool: &Rc<RpcPool>) {
+        *self.lender.borrow_mut() = Rc::downgrade(pool);
+    }
+
+    /// A call with a task of its own has it, or has done with it.
+    pub(super) fn set_lent(&self, lent: bool) {
+        self.lent.set(lent);
+        if !lent {
+            self.became_idle();
+        }
     }
 
     /// Whether it is over.
@@ -350,9 +375,26 @@ impl Upstream {
     fn became_idle(&self) {
         if self.is_idle() {
             self.idle_since.set(clock::moment());
-            if self.state.get() == State::Leaving {
-                self.wire.wake();
+            match self.state.get() {
+                State::Open if self.is_free() => self.give_back(),
+                State::Leaving => self.wire.wake(),
+                State::Open | State::Closed => {}
             }
+        }
+    }
+
+    fn give_back(&self) {
+        let lender = self.lender.borrow().upgrade();
+        if let Some(pool) = lender {
+            pool.returned(self);
+        }
+    }
+
+    /// A reply that nobody waits for may still come: whoever reads one after the other must not take it
+    /// for theirs, nor wait behind it.
+    fn leave_if_lent(&self) {
+        if self.lender.borrow().strong_count() > 0 {
+            self.leave();
         }
     }
 
@@ -367,6 +409,9 @@ impl Upstream {
         let calls = self.pending.borrow_mut().take_where(
             |_, waiting| matches!(waiting, Waiting::Relayed(call) if Rc::ptr_eq(&call.back, client)),
         );
+        if !calls.is_empty() {
+            self.leave_if_lent();
+        }
         for waiting in calls {
             if let Waiting::Relayed(call) = waiting {
                 self.over(call, RelayEnd::Failed(Failure::ClientGone));
@@ -648,7 +693,10 @@ impl Upstream {
             }
         }
         if calls {
+            self.leave_if_lent();
             self.became_idle();
+        } else if self.is_free() {
+            self.give_back();
         }
     }
 
@@ -678,8 +726,14 @@ impl Upstream {
             Some(Waiting::Stream(slot)) => {
                 slot.put(Ok(Rc::new(OwnedFrame::copy(self.facts.protocol, frame, view))));
             }
-            // Its own signs of life keep no connection that nobody uses.
-            Some(Waiting::Beat(_)) => return self.missed.set(0),
+            Some(Waiting::Beat(_)) => {
+                self.missed.set(0);
+                // Its own signs of life keep no connection that nobody uses.
+                if self.is_free() {
+                    self.give_back();
+                }
+                return;
+            }
             None => {
                 for metrics in &self.facts.metrics {
                     metrics.response_dropped.inc();
