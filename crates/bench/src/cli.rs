@@ -45,7 +45,7 @@ pub(crate) enum Command {
                       and latency counts from the time when a request was due, sent or not.\n\n\
                       Every reply is checked: its id, its status, and its body byte for byte. Each request carries a \
                       number of its own in its body, so that a reply to somebody else's request is noticed.\n\
-                      Exit codes: 0 no errors, 1 errors among the requests, 2 it could not run.")]
+                      Exit codes: 0 no errors, 1 errors among the requests or no reply at all, 2 it could not run.")]
     Load(LoadArgs),
 }
 

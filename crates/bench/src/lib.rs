@@ -25,8 +25,8 @@ use std::process::ExitCode;
 pub use cli::Args;
 pub use serve::echo;
 
-/// Does what the command line says. Exit codes: 0 all well, 1 there were errors among the requests, 2 it
-/// could not run.
+/// Does what the command line says. Exit codes: 0 all well, 1 there were errors among the requests or no
+/// reply at all, 2 it could not run.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     let done = match &args.command {
