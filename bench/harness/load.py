@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .origin import BODY_BYTES
+from .proc import make_urgent
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 
@@ -85,14 +86,19 @@ def rpc(mosn, protocol, port, seconds, cores, meanwhile=None, **how):
     return rpc_result(child, seconds + how.get("warm_seconds", 0))
 
 
-def start_rpc(mosn, protocol, port, seconds, cores, connections, outstanding, rate=None, body=None, warm_seconds=0):
-    """The same, started and not waited for; `rpc_result` waits."""
+def start_rpc(
+    mosn, protocol, port, seconds, cores, connections, outstanding, rate=None, body=None, warm_seconds=0, urgent=None
+):
+    """The same, started and not waited for; `rpc_result` waits. `urgent` is a priority for `make_urgent`."""
     argv = ["taskset", "-c", cores, mosn, "bench", "load", protocol, "--target", f"127.0.0.1:{port}"]
     argv += [f"--connections={connections}", f"--outstanding={outstanding}", f"--duration={seconds}s"]
     argv += [f"--warmup={warm_seconds}s", "--json=/dev/stderr"]
     argv += [f"--rate={rate}"] if rate else []
     argv += [f"--body={body}"] if body else []
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if urgent:
+        make_urgent([child.pid], urgent)
+    return child
 
 
 def rpc_result(child, seconds):
