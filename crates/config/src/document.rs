@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::decode::{Decoder, MAX_PROBLEMS, Notice, nearest};
 use crate::features::Feature;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Excerpt, Problem, Problems, Severity, shortened};
 use crate::tree::{Kind, NodeId, SyntaxError, Tree};
 
 /// What was found wrong so far, in all files.
@@ -47,7 +47,8 @@ impl Findings {
         *count += 1;
         let count = *count;
         if count <= MAX_PROBLEMS {
-            inner.problems.push(problem());
+            let problem = problem();
+            inner.problems.push(Problem { message: shortened(problem.message), ..problem });
         }
         count < MAX_PROBLEMS
     }
@@ -68,7 +69,7 @@ impl Findings {
 
     /// Everything found, errors first, then in the order of the file, with a last word on what did
     /// not fit.
-    pub(crate) fn into_problems(self, file: &std::path::Path) -> Vec<Problem> {
+    pub(crate) fn into_problems(self, file: &Path) -> Vec<Problem> {
         let Inner { mut problems, errors, warnings } = self.inner.into_inner();
         problems.sort_by(|a, b| {
             let key = |problem: &Problem| {
@@ -78,15 +79,8 @@ impl Findings {
         });
         for (severity, count) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
             if count > MAX_PROBLEMS {
-                problems.push(Problem {
-                    file: file.to_owned(),
-                    path: String::new(),
-                    line: 0,
-                    column: 0,
-                    severity,
-                    message: format!("{} more {severity}s", count - MAX_PROBLEMS),
-                    suggestion: None,
-                });
+                let message = format!("{} more {severity}s", count - MAX_PROBLEMS);
+                problems.push(Problem::of_file(file, severity, message));
             }
         }
         problems
@@ -102,15 +96,11 @@ pub(crate) struct Document<'t, 'a> {
 }
 
 /// A problem with a file as text.
-pub(crate) fn syntax_problem(file: PathBuf, error: SyntaxError) -> Problem {
+pub(crate) fn syntax_problem(file: &Path, error: SyntaxError) -> Problem {
     Problem {
-        file,
-        path: String::new(),
         line: error.place.line,
         column: error.place.column,
-        severity: Severity::Error,
-        message: error.message,
-        suggestion: None,
+        ..Problem::of_file(file, Severity::Error, error.message)
     }
 }
 
@@ -160,13 +150,11 @@ impl<'t, 'a> Document<'t, 'a> {
         self.findings.add(severity, || {
             let place = self.tree.place(node);
             Problem {
-                file: self.file.clone(),
                 path: self.tree.path(Tree::ROOT, node),
                 line: place.line,
                 column: place.column,
-                severity,
-                message,
                 suggestion,
+                ..Problem::of_file(&self.file, severity, message)
             }
         })
     }
@@ -202,11 +190,17 @@ impl<'s> At<'s> {
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) {
-        self.report(Severity::Error, message.into(), || None);
+        self.report(Severity::Error, message.into(), || None, || None);
     }
 
     pub(crate) fn warning(&self, message: impl Into<String>) {
-        self.report(Severity::Warning, message.into(), || None);
+        self.report(Severity::Warning, message.into(), || None, || None);
+    }
+
+    /// Something wrong at one place of a text, in bytes; `meant` is what should probably stand there.
+    pub(crate) fn fault(&self, text: &str, offset: usize, message: impl Into<String>, meant: Option<&str>) {
+        let suggestion = || meant.map(str::to_owned);
+        self.report(Severity::Error, message.into(), suggestion, || Some(Excerpt::around(text, offset)));
     }
 
     /// A name that is not one of those there are.
@@ -217,7 +211,7 @@ impl<'s> At<'s> {
         name: &str,
         names: impl IntoIterator<Item = &'n str>,
     ) {
-        self.report(severity, message.into(), || nearest(name, names).map(str::to_owned));
+        self.report(severity, message.into(), || nearest(name, names).map(str::to_owned), || None);
     }
 
     /// Whether this build has `feature`; if not, that is an error here.
@@ -229,10 +223,47 @@ impl<'s> At<'s> {
         built
     }
 
-    fn report(&self, severity: Severity, message: String, suggestion: impl FnOnce() -> Option<String>) {
-        if !self.document.findings.has_room(severity) {
-            return self.document.findings.add_unseen(severity, 1);
+    /// The problems of another file that a value here names.
+    pub(crate) fn add_all(&self, problems: Problems) {
+        for problem in problems.0 {
+            self.document.findings.add(problem.severity, || problem);
         }
+    }
+
+    fn path_of(&self, node: NodeId, missing: &str) -> String {
+        let mut path = self.document.tree.path(Tree::ROOT, node);
+        path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { missing });
+        path
+    }
+
+    fn report(
+        &self,
+        severity: Severity,
+        message: String,
+        suggestion: impl FnOnce() -> Option<String>,
+        excerpt: impl FnOnce() -> Option<Excerpt>,
+    ) {
+        let findings = self.document.findings;
+        if !findings.has_room(severity) {
+            return findings.add_unseen(severity, 1);
+        }
+        let Some((node, missing)) = self.resolve() else { return };
+        findings.add(severity, || {
+            let place = self.document.tree.place(node);
+            Problem {
+                path: self.path_of(node, &missing),
+                line: place.line,
+                column: place.column,
+                suggestion: suggestion(),
+                excerpt: excerpt(),
+                ..Problem::of_file(&self.document.file, severity, message)
+            }
+        });
+    }
+
+    /// The nearest value that is there, and the rest of the path; `None` if it was wrong already, and
+    /// need not be so twice.
+    fn resolve(&self) -> Option<(NodeId, String)> {
         let mut steps = Vec::new();
         let mut at = Some(self);
         while let Some(here) = at {
@@ -244,9 +275,8 @@ impl<'s> At<'s> {
         let mut node = self.node;
         let mut missing = String::new();
         for step in steps {
-            // What was wrong already is not wrong twice.
             if document.decoder.is_pruned(node) {
-                return;
+                return None;
             }
             let next = match step {
                 Step::Unit => Some(node),
@@ -269,22 +299,6 @@ impl<'s> At<'s> {
                 (None, Step::Unit) => {}
             }
         }
-        if document.decoder.is_pruned(node) {
-            return;
-        }
-        document.findings.add(severity, || {
-            let place = document.tree.place(node);
-            let mut path = document.tree.path(Tree::ROOT, node);
-            path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { &missing });
-            Problem {
-                file: document.file.clone(),
-                path,
-                line: place.line,
-                column: place.column,
-                severity,
-                message,
-                suggestion: suggestion(),
-            }
-        });
+        (!document.decoder.is_pruned(node)).then_some((node, missing))
     }
 }

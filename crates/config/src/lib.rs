@@ -8,7 +8,6 @@
 
 pub mod model;
 pub mod mosn;
-pub mod pattern;
 pub mod value;
 
 mod decode;
@@ -27,5 +26,5 @@ pub use effective::{DumpError, EffectiveConfig, HostEdit, NewCluster, NewRouter,
 pub use hosts_file::hosts_file;
 pub use load::{Format, Loaded, Options, load, parse};
 pub use paths::Paths;
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{Excerpt, Problem, Problems, Severity};
 pub use write_back::{WriteBack, WriteBackError};

@@ -1,6 +1,6 @@
 //! Reading a file, and the files it refers to, into the model.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::document::{At, Document, Findings, syntax_problem};
@@ -9,7 +9,7 @@ use crate::model::{Config, Name, VirtualHostSpec};
 use crate::mosn::{Cluster, ClusterManager, Listener, MosnConfig, RouterConfiguration, VirtualHost};
 use crate::paths::Paths;
 use crate::problem::{Problem, Problems, Severity};
-use crate::translate::{self, Domains, Names};
+use crate::translate::{self, Domains, Names, Users};
 use crate::tree::{Kind, NodeId, Tree, parse_json, yaml_to_json};
 
 /// How a text is written.
@@ -79,15 +79,7 @@ pub fn parse(text: &str, format: Format, base: &Path, options: Options) -> Resul
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, Problem> {
-    let problem = |message| Problem {
-        file: path.to_owned(),
-        path: String::new(),
-        line: 0,
-        column: 0,
-        severity: Severity::Error,
-        message,
-        suggestion: None,
-    };
+    let problem = |message| Problem::of_file(path, Severity::Error, message);
     let bytes = std::fs::read(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
@@ -105,7 +97,7 @@ pub(crate) fn with_tree<R>(
     then: impl FnOnce(&Tree<'_>) -> R,
 ) -> Option<R> {
     let refuse = |error| {
-        findings.add(Severity::Error, || syntax_problem(file.to_owned(), error));
+        findings.add(Severity::Error, || syntax_problem(file, error));
     };
     match format {
         Format::Json => parse_json(text).map_err(refuse).ok().map(|tree| then(&tree)),
@@ -123,6 +115,8 @@ pub(crate) struct Build {
     pub(crate) model: Config,
     pub(crate) names: Names,
     pub(crate) effective: Builder,
+    /// Who uses which route table.
+    pub(crate) users: HashMap<String, Users>,
 }
 
 fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build, Paths)> {
@@ -149,6 +143,7 @@ fn translate(tree: &Tree<'_>, base: &Path, findings: &Findings) -> Option<(Build
     };
     build.clusters(&document, &at.key("cluster_manager"), &shell.cluster_manager, large.clusters, &shared);
     let at_listeners = at_server.key("listeners");
+    build.users = translate::users(&server.listeners);
     build.inline_routers(&document, &at_listeners, &server.listeners);
     build.routers(&document, &at_server.key("routers"), &server.routers, &large.routers);
     build.listeners(&at_listeners, &server.listeners, &paths);
@@ -292,6 +287,7 @@ impl Build {
     ) {
         let mut hosts = Hosts::default();
         let mut folder = None;
+        self.names.users = self.users.get(&table.router_config_name).cloned();
         if !table.router_configs.is_empty() {
             let at = at.key("router_configs");
             if has_elements(document, hidden) || !table.virtual_hosts.is_empty() {

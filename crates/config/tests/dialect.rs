@@ -135,7 +135,7 @@ fn what_mosn_refuses_is_refused_and_says_why() {
         ),
         (
             route(r#""match":{"regex":"(a"},"direct_response":{"status":200}"#),
-            r#"servers[0].routers[0].virtual_hosts[0].routers[0].match.regex: "(a" is not a regular expression: unclosed group"#.to_owned(),
+            r#"servers[0].routers[0].virtual_hosts[0].routers[0].match.regex: not a regular expression: unclosed group"#.to_owned(),
         ),
         (
             route(r#""direct_response":{"status":99}"#),
@@ -191,7 +191,7 @@ fn what_mosn_refuses_is_refused_and_says_why() {
         ),
         (
             listener(r#""access_logs":[{"log_format":"%duration"}]"#),
-            r"servers[0].listeners[0].access_logs[0].log_format: `%` at character 1 is not closed; write `\%` for a percent sign".to_owned(),
+            r"servers[0].listeners[0].access_logs[0].log_format: `%` is not closed; write `%name%`, or `\%` for a percent sign".to_owned(),
         ),
         (
             listener(r#""stream_filters":[{"type":"gzipp"}]"#),

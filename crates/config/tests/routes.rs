@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mosn_config::model::{
-    ActionSpec, ClusterChoiceSpec, ForwardSpec, HashPolicySpec, HashSourceSpec, RouteSpec, ValueMatchSpec,
+    ActionSpec, ClusterChoiceSpec, HashPolicySpec, HashSourceSpec, RouteSpec, ValueMatchSpec,
 };
 use mosn_config::{Format, Loaded, Options, Problems, parse};
 
@@ -40,17 +40,11 @@ fn errors(route: &str) -> Vec<String> {
     problems.errors().map(below).collect()
 }
 
-fn forwarded(action: &str) -> ForwardSpec {
-    let (route, warnings) = translated(&format!(r#""match":{{"prefix":"/"}},"route":{{{action}}}"#));
-    assert_eq!(warnings, [] as [String; 0]);
-    match route.action {
-        ActionSpec::Forward(forward) => *forward,
+fn hashed(policies: &str) -> HashPolicySpec {
+    match translated(&format!(r#""route":{{"cluster_name":"a","hash_policy":[{policies}]}}"#)).0.action {
+        ActionSpec::Forward(forward) => forward.hash_policy.unwrap(),
         other => panic!("{other:?}"),
     }
-}
-
-fn hashed(policies: &str) -> HashPolicySpec {
-    forwarded(&format!(r#""cluster_name":"a","hash_policy":[{policies}]"#)).hash_policy.unwrap()
 }
 
 #[test]
@@ -140,9 +134,12 @@ fn expressions_are_taken_over_and_leave_the_request() {
 
 #[test]
 fn the_cluster_comes_from_weights_then_name_then_variable_then_header() {
-    let all = r#""cluster_header":"x-to","cluster_variable":"v""#;
+    let all = r#""cluster_header":"x-to","cluster_variable":"request_header_v""#;
     let weights = r#""weighted_clusters":[{"cluster":{"name":"a","weight":1}}]"#;
-    let choice = |action: &str| forwarded(action).cluster;
+    let choice = |action: &str| match translated(&format!(r#""route":{{{action}}}"#)).0.action {
+        ActionSpec::Forward(forward) => forward.cluster,
+        other => panic!("{other:?}"),
+    };
     assert!(matches!(
         choice(&format!(r#"{all},"cluster_name":"a",{weights}"#)),
         ClusterChoiceSpec::Weighted(_)
@@ -150,7 +147,7 @@ fn the_cluster_comes_from_weights_then_name_then_variable_then_header() {
     assert!(
         matches!(choice(&format!(r#"{all},"cluster_name":"a""#)), ClusterChoiceSpec::Named(name) if &*name == "a")
     );
-    assert!(matches!(choice(all), ClusterChoiceSpec::Variable(name) if &*name == "v"));
+    assert!(matches!(choice(all), ClusterChoiceSpec::Variable(name) if &*name == "request_header_v"));
     assert!(
         matches!(choice(r#""cluster_header":"x-to""#), ClusterChoiceSpec::Header(name) if &*name == "x-to")
     );
@@ -182,18 +179,18 @@ fn hash_policies_keep_their_order_and_mosns_zero() {
 #[test]
 fn what_a_route_cannot_mean_is_an_error_at_its_path() {
     for (route, expected) in [
-        (r#""match":{"regex":"("}"#, r#"match.regex: "(" is not a regular expression: unclosed group"#),
+        (r#""match":{"regex":"("}"#, r#"match.regex: not a regular expression: unclosed group"#),
         (
             r#""match":{"headers":[{"name":"a","value":"[","regex":true}]}"#,
-            r#"match.headers[0].value: "[" is not a regular expression: unclosed character class"#,
+            r#"match.headers[0].value: not a regular expression: unclosed character class"#,
         ),
         (
             r#""match":{"query_parameters":[{"name":"a","value":"(","regex":true}]}"#,
-            r#"match.query_parameters[0].value: "(" is not a regular expression: unclosed group"#,
+            r#"match.query_parameters[0].value: not a regular expression: unclosed group"#,
         ),
         (
             r#""match":{"variables":[{"name":"x-mosn-host","regex":"("}]}"#,
-            r#"match.variables[0].regex: "(" is not a regular expression: unclosed group"#,
+            r#"match.variables[0].regex: not a regular expression: unclosed group"#,
         ),
         (
             r#""match":{"variables":[{"name":"x-mosn-host","value":"a","model":"xor"}]}"#,
@@ -201,7 +198,7 @@ fn what_a_route_cannot_mean_is_an_error_at_its_path() {
         ),
         (
             r#""match":{"dsl_expressions":[{"expression":"true"},{"expression":" "}]}"#,
-            "match.dsl_expressions[1].expression: expected a condition",
+            "match.dsl_expressions[1].expression: not a condition: expected a value, found the end",
         ),
         (
             r#""match":{"headers":[{"name":"a","value":"b","prefix_match":"c"}]}"#,

@@ -28,6 +28,15 @@ impl Protocol {
     }
 }
 
+/// Whether `authority` can be sent as `Host` or `:authority`: a host, perhaps with a port, and
+/// nothing that a reader might take for another part of a URI.
+#[must_use]
+pub fn is_authority(authority: &[u8]) -> bool {
+    !authority.is_empty()
+        && authority.len() <= 512
+        && authority.iter().all(|&byte| byte.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(&byte))
+}
+
 /// The scheme a request was made with, from the transport it came over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {

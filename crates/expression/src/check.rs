@@ -1,10 +1,10 @@
-use mosn_config::{pattern, value::GoDuration};
 use regex::bytes::Regex;
 
 use crate::{
-    Attribute, CompileError, EvaluateError, Type, Value,
+    Attribute, CompileError, EvaluateError, GoDuration, Type, Value,
     attributes::{self, Attributes},
     functions::{Function, SIGNATURES},
+    nearest, pattern,
     syntax::{self, Ast, Binary, Kind, Unary},
 };
 
@@ -62,6 +62,22 @@ impl Expression {
         let mut checker = Checker { changes: false };
         let (root, kind) = checker.check(&syntax::parse(text)?)?;
         Ok(Self { root, kind, changes: checker.changes })
+    }
+
+    /// Reads and checks a condition: an expression that is true or false, and changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::compile`], or it is none.
+    pub fn condition(text: &str) -> Result<Self, CompileError> {
+        let expression = Self::compile(text)?;
+        if expression.kind != Type::Bool {
+            let reason = format!("expected a truth value, found {}", expression.kind);
+            return Err(CompileError::at(0, reason));
+        }
+        if expression.changes {
+            return Err(CompileError::at(0, "a rule asks, and changes nothing"));
+        }
+        Ok(expression)
     }
 
     /// The type of its value.
@@ -251,7 +267,9 @@ impl Checker {
         }
         let named = || SIGNATURES.iter().filter(|signature| signature.name == name);
         if named().next().is_none() {
-            return Err(CompileError::at(ast.at, format!("there is no function {name}")));
+            let names = SIGNATURES.iter().map(|signature| signature.name);
+            let error = CompileError::at(ast.at, format!("there is no function {name}"));
+            return Err(error.or_meant(nearest(name, names)));
         }
         let form = |signature: &&crate::functions::Signature| signature.form.allows(receiver.is_some());
         let Some(signature) = named().filter(form).find(|signature| signature.arguments == kinds) else {
@@ -321,12 +339,20 @@ fn attribute(ast: &Ast) -> Result<(Attribute, Type), CompileError> {
     path(ast, &mut name)?;
     attributes::named(&name).ok_or_else(|| {
         let within = format!("{name}.");
-        let reason = match attributes::names().find(|known| known.starts_with(&within)) {
-            Some(known) => format!("{name} is no attribute, but {known} is one"),
-            None => format!("there is no attribute {name}"),
-        };
-        CompileError::at(ast.at, reason)
+        match attributes::names().find(|known| known.starts_with(&within)) {
+            Some(known) => CompileError::at(ast.at, format!("{name} is no attribute, but {known} is one")),
+            None => CompileError::at(ast.at, format!("there is no attribute {name}")).or_meant(meant(&name)),
+        }
     })
+}
+
+/// The attribute that differs from `name` in one part, and there only a little.
+fn meant(name: &str) -> Option<&'static str> {
+    let near = nearest(name, attributes::names())?;
+    let within = |text: &str| text.rfind('.').map_or(0, |dot| dot + 1);
+    let same = within(name).min(within(near));
+    let alike = name.get(..same) == near.get(..same);
+    (!alike || nearest(&name[same..], [&near[same..]]).is_some()).then_some(near)
 }
 
 /// Why a text may not have the type that it seems to have.

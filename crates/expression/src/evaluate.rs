@@ -1,14 +1,13 @@
 use std::{borrow::Cow, cmp::Ordering, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use mosn_config::{pattern, value::GoDuration};
 
 use crate::{
-    EvaluateError, Value,
+    EvaluateError, GoDuration, Value,
     attributes::{Attribute, Attributes, Effect},
     check::{Comparison, Node},
     functions::{Function, Part},
-    names, strings,
+    names, pattern, strings,
     syntax::Binary,
     value::{Map, Type},
 };

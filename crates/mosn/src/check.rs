@@ -10,21 +10,22 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match load(&args.config.config, args.strict) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                println!("{}: {warning}", warning.severity);
+                println!("{}: {warning:#}", warning.severity);
             }
-            let model = &loaded.model;
-            if let Err(error) = mosn_server::check(model) {
-                println!("{}: {error}", args.config.config.display());
-                return ExitCode::FAILURE;
-            }
-            println!(
-                "{}: ok, {} ({}, {}, {})",
-                args.config.config.display(),
+            let model = loaded.model;
+            let file = args.config.config.display();
+            let summary = format!(
+                "{file}: ok, {} ({}, {}, {})",
                 counted(loaded.warnings.len(), "warning"),
                 counted(model.listeners.len(), "listener"),
                 counted(model.routers.len(), "route table"),
                 counted(model.clusters.len(), "cluster")
             );
+            if let Err(error) = mosn_server::check(model) {
+                println!("{file}: {error}");
+                return ExitCode::FAILURE;
+            }
+            println!("{summary}");
             ExitCode::SUCCESS
         }
         Err(problems) => {

@@ -436,6 +436,6 @@ impl Variables for RequestVariables<'_> {
             Message::Request(head) => cx.request = Some(head),
             Message::Response(headers) => cx.response_headers = Some(headers),
         }
-        variable.eval(&cx, out)
+        cx.write(variable, out)
     }
 }

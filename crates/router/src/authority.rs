@@ -27,13 +27,7 @@ pub(crate) fn split(authority: &[u8]) -> Option<Split<'_>> {
     }
 }
 
-/// Whether `authority` can be sent as `Host` or `:authority`: a host, perhaps with a port, and
-/// nothing that a reader might take for another part of a URI.
-pub(crate) fn valid(authority: &[u8]) -> bool {
-    !authority.is_empty()
-        && authority.len() <= 512
-        && authority.iter().all(|&byte| byte.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(&byte))
-}
+pub(crate) use mosn_core::is_authority as valid;
 
 #[cfg(test)]
 mod tests {

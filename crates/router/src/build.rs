@@ -12,7 +12,7 @@ use mosn_config::model::{
     PathMatchSpec, PathRewriteSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VariableMatchSpec,
     VirtualHostSpec,
 };
-use mosn_expression::{Expression, Type};
+use mosn_expression::{CompileError, Expression};
 use mosn_telemetry::Variable;
 use regex::bytes::Regex;
 
@@ -113,13 +113,17 @@ impl Builder {
         if let Some(regex) = self.regexes.get(pattern) {
             return Some(regex.clone());
         }
-        match mosn_config::pattern::compile(pattern) {
+        match mosn_expression::pattern::compile(pattern) {
             Ok(regex) => {
                 self.regexes.insert(pattern.clone(), regex.clone());
                 Some(regex)
             }
             Err(reason) => {
-                self.problems.push(Problem::BadRegex { field, pattern: pattern.clone(), reason });
+                self.problems.push(Problem::BadRegex {
+                    field,
+                    pattern: pattern.clone(),
+                    reason: reason.to_string(),
+                });
                 None
             }
         }
@@ -225,18 +229,11 @@ impl Builder {
     }
 
     fn expression(&mut self, text: &Name) -> Option<Expression> {
-        let problem = |reason: String| Problem::BadExpression { expression: text.clone(), reason };
-        let found = match Expression::compile(text) {
-            Ok(expression) if expression.kind() != Type::Bool => {
-                Err(problem(format!("expected a truth value, found {}", expression.kind())))
-            }
-            Ok(expression) if expression.changes() => {
-                Err(problem("a rule asks, and changes nothing".to_owned()))
-            }
-            Ok(expression) => Ok(expression),
-            Err(error) => Err(problem(error.to_string())),
+        let problem = |error: CompileError| Problem::BadExpression {
+            expression: text.clone(),
+            reason: error.to_string(),
         };
-        found.map_err(|problem| self.problems.push(problem)).ok()
+        Expression::condition(text).map_err(|error| self.problems.push(problem(error))).ok()
     }
 
     fn variable(&mut self, spec: &VariableMatchSpec) -> Option<VariableCondition> {

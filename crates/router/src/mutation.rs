@@ -33,17 +33,6 @@ enum Value {
     Variable(Box<Variable>),
 }
 
-/// Fields that frame a message or belong to a connection. Only the codecs write them.
-const FRAMING: [&str; 7] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-connection",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 impl Mutations {
     /// `None` where nothing changes.
     pub(crate) fn build(spec: &HeaderMutationsSpec, problems: &mut Vec<Problem>) -> Option<Box<Self>> {
@@ -102,7 +91,7 @@ impl Steps {
 
 impl Addition {
     fn build(spec: &HeaderAddSpec) -> Result<Self, Problem> {
-        if FRAMING.iter().any(|name| spec.name.eq_ignore_ascii_case(name)) {
+        if HeaderAddSpec::FRAMING.iter().any(|name| spec.name.eq_ignore_ascii_case(name)) {
             return Err(Problem::FramingHeader { name: spec.name.clone() });
         }
         let variable = spec.value.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));

@@ -117,12 +117,12 @@ pub(crate) fn lines<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Builds the route tables of a configuration, as a start would.
+/// Builds the clusters and route tables of a configuration, as a start would.
 ///
 /// # Errors
 /// One of them cannot be built.
-pub fn check(model: &Config) -> Result<(), StartError> {
-    build_routers(&model.routers)?;
+pub fn check(mut model: Config) -> Result<(), StartError> {
+    build_shared(&mut model)?;
     check_inline_routers(&model.listeners)
 }
 

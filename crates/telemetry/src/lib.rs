@@ -27,6 +27,7 @@ pub use log::{ErrorLog, LineLog, LogError, LogHandle, STARTUP, UnknownLog, init,
 pub use metrics::{
     Counter, DownstreamMetrics, HealthCheckMetrics, Histogram, OutlierMetrics, Registry, UpstreamMetrics,
 };
+pub use mosn_core::Variable;
 pub use state::ProcessState;
 pub use text::write_duration;
-pub use variable::{LogContext, Variable};
+pub use variable::LogContext;

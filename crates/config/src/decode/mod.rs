@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::tree::{NodeId, Tree};
 
 pub(crate) use error::DecodeError;
+pub(crate) use mosn_expression::nearest;
 pub(crate) use node::NO_EFFECT;
 
 use node::NodeDecoder;
@@ -110,15 +111,4 @@ impl<'t, 'a> Decoder<'t, 'a> {
             notices.list.push(notice());
         }
     }
-}
-
-/// The candidate nearest to `word`, if one is near enough to be meant.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let word = word.to_ascii_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), candidate))
-        .min_by_key(|&(distance, _)| distance)
-        .filter(|&(distance, candidate)| distance <= word.len().max(candidate.len()) / 4)
-        .map(|(_, candidate)| candidate)
 }

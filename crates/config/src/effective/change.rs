@@ -369,15 +369,7 @@ fn checked_hosts(origin: &Path, json: &str) -> Result<(Vec<String>, Vec<Name>), 
 }
 
 fn problem(origin: &Path, message: String) -> Problems {
-    Problems(vec![Problem {
-        file: origin.to_owned(),
-        path: String::new(),
-        line: 0,
-        column: 0,
-        severity: Severity::Error,
-        message,
-        suggestion: None,
-    }])
+    Problems(vec![Problem::of_file(origin, Severity::Error, message)])
 }
 
 fn compact(document: &Document<'_, '_>) -> String {

@@ -347,3 +347,16 @@ pub struct HeaderAddSpec {
     /// Joins `old,new` where the header exists and is not empty, instead of replacing it.
     pub append: bool,
 }
+
+impl HeaderAddSpec {
+    /// Fields that frame a message or belong to a connection. Only the codecs write them.
+    pub const FRAMING: [&'static str; 7] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+}

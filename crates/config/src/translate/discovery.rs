@@ -36,7 +36,7 @@ pub(super) fn discovery(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> (D
         let hosts = match hosts_file(&path) {
             Ok(hosts) => hosts,
             Err(problems) => {
-                at.error(problems.to_string().trim_end().to_owned());
+                at.add_all(problems);
                 Vec::new()
             }
         };

@@ -1,4 +1,4 @@
-use super::Names;
+use super::{Names, variable};
 use crate::document::At;
 use crate::model::{HeaderAddSpec, HeaderMutations, HeaderMutationsSpec, Name};
 use crate::mosn::HeaderValueOption;
@@ -34,23 +34,41 @@ pub(super) fn mutations(at: &At<'_>, lists: &Lists<'_>, names: &mut Names) -> He
     }
     HeaderMutationsSpec {
         inner: Some(Box::new(HeaderMutations {
-            request_add: additions(&at.key("request_headers_to_add"), lists.request_add, names),
+            request_add: additions(&at.key("request_headers_to_add"), lists.request_add, false, names),
             request_remove: removals(&at.key("request_headers_to_remove"), lists.request_remove, names),
-            response_add: additions(&at.key("response_headers_to_add"), lists.response_add, names),
+            response_add: additions(&at.key("response_headers_to_add"), lists.response_add, true, names),
             response_remove: removals(&at.key("response_headers_to_remove"), lists.response_remove, names),
         })),
     }
 }
 
-fn additions(at: &At<'_>, list: &[HeaderValueOption], names: &mut Names) -> Vec<HeaderAddSpec> {
+fn additions(
+    at: &At<'_>,
+    list: &[HeaderValueOption],
+    to_reply: bool,
+    names: &mut Names,
+) -> Vec<HeaderAddSpec> {
     let mut added = Vec::with_capacity(list.len());
     for (index, option) in list.iter().enumerate() {
         let at = at.index(index);
         let header = &option.header;
         let at_header = at.key("header");
         check_name(&at_header.key("key"), &header.key);
-        if !header.value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f)) {
-            at_header.key("value").error("a header's value must not hold control characters");
+        if HeaderAddSpec::FRAMING.iter().any(|name| name.eq_ignore_ascii_case(&header.key)) {
+            let message = format!("{:?} belongs to the connection: the proxy writes it itself", header.key);
+            at_header.key("key").error(message);
+        }
+        let at_value = at_header.key("value");
+        match header.value.bytes().position(|b| b != b'\t' && (b < b' ' || b == 0x7f)) {
+            Some(place) => {
+                at_value.fault(
+                    &header.value,
+                    place,
+                    "a header's value must not hold control characters",
+                    None,
+                );
+            }
+            None => variable::header_value(&at_value, &header.value, to_reply, names),
         }
         added.push(HeaderAddSpec {
             name: names.share(&header.key.to_ascii_lowercase()),

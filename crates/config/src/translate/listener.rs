@@ -1,9 +1,11 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::Names;
+use mosn_core::Protocol;
+
 use super::proxy::proxy;
 use super::route::positive;
+use super::{Names, users, variable};
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{
@@ -91,9 +93,11 @@ fn listener(
     };
     let mirror = stream_filters(&at.key("stream_filters"), &listener.stream_filters);
     let at_logs = at.key("access_logs");
+    let spoken = users::spoken(listener);
     let logs = listener.access_logs.iter().enumerate();
-    let access_logs =
-        logs.map(|(index, log)| access_log(&at_logs.index(index), log, &name, context.paths)).collect();
+    let access_logs = logs
+        .map(|(index, log)| access_log(&at_logs.index(index), log, &name, &spoken, context.paths))
+        .collect();
     let mut chain = match listener.filter_chains.as_slice() {
         [chain] => {
             let at = at.key("filter_chains");
@@ -149,19 +153,29 @@ fn address(at: &At<'_>, listener: &Listener) -> Option<ListenerAddress> {
     }
 }
 
-fn access_log(at: &At<'_>, log: &AccessLog, listener: &str, paths: &Paths) -> AccessLogSpec {
+fn access_log(
+    at: &At<'_>,
+    log: &AccessLog,
+    listener: &str,
+    spoken: &[Protocol],
+    paths: &Paths,
+) -> AccessLogSpec {
     let output = match log.log_path.as_str() {
         "" => crate::model::LogOutput::File(paths.access_log(listener)),
         path => log_output(path),
     };
-    if let Err(reason) = check_format(&log.log_format) {
-        at.key("log_format").error(reason);
+    let at_format = at.key("log_format");
+    match variables(&log.log_format) {
+        Ok(names) => names.iter().for_each(|name| variable::logged(&at_format, name, spoken)),
+        Err((place, reason)) => at_format.fault(&log.log_format, place, reason, None),
     }
     AccessLogSpec { output, format: (!log.log_format.is_empty()).then(|| log.log_format.clone()) }
 }
 
-/// Percent signs come in pairs around a variable's name, unless a backslash stands before them.
-fn check_format(format: &str) -> Result<(), String> {
+/// The variables of an access log's format, each once, or where it is wrong and why. Percent signs come in
+/// pairs around a variable's name, unless a backslash stands before them.
+fn variables(format: &str) -> Result<BTreeSet<&str>, (usize, &'static str)> {
+    let mut names = BTreeSet::new();
     let mut opened: Option<usize> = None;
     let bytes = format.as_bytes();
     for (index, &byte) in bytes.iter().enumerate() {
@@ -172,16 +186,14 @@ fn check_format(format: &str) -> Result<(), String> {
         match opened.take() {
             None => opened = Some(index),
             Some(start) if start + 1 == index => {
-                return Err("`%%` names no variable; write `\\%` for a percent sign".to_owned());
+                return Err((start, "`%%` names no variable; write `\\%` for a percent sign"));
             }
-            Some(_) => {}
+            Some(start) => names.extend(format.get(start + 1..index)),
         }
     }
     match opened {
-        Some(start) => Err(format!("`%` at character {} is not closed; write `\\%` for a percent sign", {
-            format.get(..start).unwrap_or_default().chars().count() + 1
-        })),
-        None => Ok(()),
+        Some(start) => Err((start, "`%` is not closed; write `%name%`, or `\\%` for a percent sign")),
+        None => Ok(names),
     }
 }
 
@@ -350,13 +362,16 @@ mod tests {
 
     #[test]
     fn access_log_formats_close_what_they_open() {
-        for format in ["", "%start_time% %duration%", r"100\% of %protocol%", "plain"] {
-            assert_eq!(check_format(format), Ok(()), "{format}");
+        for (format, names) in [
+            ("", &[][..]),
+            ("%start_time% %duration%%duration%", &["duration", "start_time"]),
+            (r"100\% of %protocol%", &["protocol"]),
+            ("plain", &[]),
+        ] {
+            let found = variables(format).map(|found| found.into_iter().collect::<Vec<_>>());
+            assert_eq!(found.as_deref(), Ok(names), "{format}");
         }
-        assert!(check_format("a %% b").is_err());
-        assert_eq!(
-            check_format("ab %start_time").unwrap_err(),
-            "`%` at character 4 is not closed; write `\\%` for a percent sign"
-        );
+        assert_eq!(variables("a %% b").unwrap_err().0, 2);
+        assert_eq!(variables("ab %start_time").unwrap_err().0, 3);
     }
 }

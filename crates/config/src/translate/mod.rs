@@ -14,6 +14,8 @@ mod route;
 mod route_match;
 mod router;
 mod server;
+mod users;
+mod variable;
 
 pub(crate) use balancing::ewma_alpha;
 pub(crate) use cluster::{Shared, cluster, host};
@@ -23,3 +25,4 @@ pub(crate) use names::Names;
 pub(crate) use route::route;
 pub(crate) use router::{Domains, table, virtual_host};
 pub(crate) use server::server;
+pub(crate) use users::{Users, users};

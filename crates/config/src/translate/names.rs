@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
+use super::Users;
 use crate::model::Name;
-use crate::pattern;
+use mosn_expression::pattern::{self, PatternError};
 
 /// Names and regular expressions that were seen before: names are shared, expressions checked once.
 #[derive(Default)]
@@ -9,6 +10,8 @@ pub(crate) struct Names {
     names: HashSet<Name, ahash::RandomState>,
     clusters: HashSet<Name, ahash::RandomState>,
     good_patterns: HashSet<Name, ahash::RandomState>,
+    /// The listeners that use the table which is being read, if any do.
+    pub(crate) users: Option<Users>,
     /// Clusters come and go: that one is not there says nothing.
     live: bool,
 }
@@ -45,17 +48,12 @@ impl Names {
     }
 
     /// Why a regular expression is none.
-    pub(crate) fn check_pattern(&mut self, pattern: &str) -> Result<(), String> {
-        if self.good_patterns.contains(pattern) {
-            return Ok(());
+    pub(crate) fn check_pattern(&mut self, pattern: &str) -> Result<(), PatternError> {
+        if !self.good_patterns.contains(pattern) {
+            pattern::compile(pattern)?;
+            let name = self.share(pattern);
+            self.good_patterns.insert(name);
         }
-        match pattern::compile(pattern) {
-            Ok(_) => {
-                let name = self.share(pattern);
-                self.good_patterns.insert(name);
-                Ok(())
-            }
-            Err(reason) => Err(format!("{pattern:?} is not a regular expression: {reason}")),
-        }
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use mosn_core::Protocol;
+use mosn_core::{Protocol, is_authority};
 
-use super::Names;
 use super::header::{check_name, lists, mutations};
 use super::retry::retry;
 use super::route_match::{pattern, route_match};
 use super::router::filter_config;
+use super::{Names, variable};
 use crate::document::At;
 use crate::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HashKeySpec, HashPolicySpec,
@@ -97,6 +97,9 @@ fn redirect(at: &At<'_>, to: &Redirect, names: &mut Names) -> ActionSpec {
     if !scheme.is_empty() && !valid(&scheme) {
         at.key("scheme_redirect").error(format!("expected a scheme such as \"https\", found {scheme:?}"));
     }
+    if !to.host_redirect.is_empty() {
+        check_host(&at.key("host_redirect"), &to.host_redirect);
+    }
     let mut part = |text: &str| (!text.is_empty()).then(|| names.share(text));
     ActionSpec::Redirect(Box::new(RedirectSpec {
         status,
@@ -146,8 +149,12 @@ fn cluster_choice(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Optio
                 metadata_match: metadata(&cluster.metadata_match, names),
             });
         }
-        if clusters.iter().all(|cluster| cluster.weight == 0) {
-            at.error("the sum of the weights is 0: no cluster would ever be chosen");
+        match clusters.iter().map(|cluster| u64::from(cluster.weight)).sum() {
+            0 => at.error("the sum of the weights is 0: no cluster would ever be chosen"),
+            sum if sum > u64::from(u32::MAX) => {
+                at.error(format!("expected weights with a sum of at most {}, found {sum}", u32::MAX));
+            }
+            _ => {}
         }
         return Some(ClusterChoiceSpec::Weighted(clusters));
     }
@@ -156,6 +163,7 @@ fn cluster_choice(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Optio
         return Some(ClusterChoiceSpec::Named(names.share(&action.cluster_name)));
     }
     if !action.cluster_variable.is_empty() {
+        variable::cluster(&at.key("cluster_variable"), &action.cluster_variable, names);
         return Some(ClusterChoiceSpec::Variable(names.share(&action.cluster_variable)));
     }
     if !action.cluster_header.is_empty() {
@@ -228,9 +236,7 @@ fn path_rewrite(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<
 
 fn host_rewrite(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<HostRewriteSpec> {
     if !action.host_rewrite.is_empty() {
-        if !action.host_rewrite.bytes().all(|b| b.is_ascii_graphic()) {
-            at.key("host_rewrite").error(format!("expected a host, found {:?}", action.host_rewrite));
-        }
+        check_host(&at.key("host_rewrite"), &action.host_rewrite);
         return Some(HostRewriteSpec::Literal(names.share(&action.host_rewrite)));
     }
     if !action.auto_host_rewrite_header.is_empty() {
@@ -239,6 +245,12 @@ fn host_rewrite(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<
         return Some(HostRewriteSpec::Header(names.share(&name)));
     }
     action.auto_host_rewrite.then_some(HostRewriteSpec::HostName)
+}
+
+fn check_host(at: &At<'_>, host: &str) {
+    if !is_authority(host.as_bytes()) {
+        at.error(format!("expected a host, perhaps with a port, found {host:?}"));
+    }
 }
 
 /// MOSN hashes to 0 what a request does not have, and reads the first policy only.

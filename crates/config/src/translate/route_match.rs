@@ -1,5 +1,9 @@
+use http::Method;
+use mosn_expression::Expression;
+
 use super::Names;
 use super::header::check_name;
+use super::variable;
 use crate::document::At;
 use crate::model::{
     HeaderMatchSpec, PathMatchSpec, QueryMatchSpec, RouteMatchSpec, ValueMatchSpec, VariableMatchSpec,
@@ -7,6 +11,13 @@ use crate::model::{
 use crate::mosn::{HeaderMatcher, QueryMatcher, RouterMatch, VariableMatcher};
 
 pub(super) fn route_match(at: &At<'_>, matches: &RouterMatch, names: &mut Names) -> RouteMatchSpec {
+    let paths = [("prefix", &matches.prefix), ("path", &matches.path), ("regex", &matches.regex)];
+    let mut given = paths.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, _)| key);
+    if let Some(first) = given.next() {
+        for key in given {
+            at.key(key).warning(format!("has no effect beside {first}"));
+        }
+    }
     let path = if !matches.prefix.is_empty() {
         PathMatchSpec::Prefix(names.share(&matches.prefix))
     } else if !matches.path.is_empty() {
@@ -38,8 +49,10 @@ pub(super) fn route_match(at: &At<'_>, matches: &RouterMatch, names: &mut Names)
     if by_expressions {
         let at = at.key("dsl_expressions");
         for (index, one) in matches.dsl_expressions.iter().enumerate() {
-            if one.expression.trim().is_empty() {
-                at.index(index).key("expression").error("expected a condition");
+            let at = at.index(index);
+            if let Err(error) = Expression::condition(&one.expression) {
+                let message = format!("not a condition: {}", error.reason);
+                at.key("expression").fault(&one.expression, error.column - 1, message, error.meant);
             }
             spec.expressions.push(names.share(&one.expression));
         }
@@ -112,7 +125,19 @@ fn method(at: &At<'_>, header: &HeaderMatcher, value: &ValueMatchSpec, spec: &mu
         Some(method) if *method != header.value => {
             at.error(format!("the method cannot be both {method:?} and {:?}", header.value));
         }
-        _ => spec.method = Some(header.value.clone()),
+        _ if !Method::from_bytes(header.value.as_bytes()).is_ok() => {
+            at.key("value").error(format!(
+                "expected a method such as \"GET\", found {:?}: it is compared as it stands, so give each method a \
+                 route of its own",
+                header.value
+            ));
+        }
+        _ => {
+            if header.regex {
+                at.key("regex").warning("has no effect: the method is compared as it stands");
+            }
+            spec.method = Some(header.value.clone());
+        }
     }
 }
 
@@ -188,6 +213,7 @@ fn variables(at: &At<'_>, items: &[VariableMatcher], names: &mut Names) -> Vec<V
             at.warning("has neither value nor regex: it never holds");
             None
         };
+        variable::condition(&at.key("name"), &item.name, names);
         if let Some(group) = groups.last_mut() {
             group.push(VariableMatchSpec { name: names.share(&item.name), value });
         }
@@ -202,7 +228,8 @@ fn variables(at: &At<'_>, items: &[VariableMatcher], names: &mut Names) -> Vec<V
 }
 
 pub(super) fn pattern(at: &At<'_>, text: &str, names: &mut Names) {
-    if let Err(reason) = names.check_pattern(text) {
-        at.error(reason);
+    if let Err(error) = names.check_pattern(text) {
+        let message = format!("not a regular expression: {}", error.reason);
+        at.fault(text, error.offset.unwrap_or(0), message, None);
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -84,11 +85,22 @@ fn check_domain(domain: &str) -> Result<(), String> {
         return Err(format!("{domain:?} is not a domain"));
     }
     let (host, port) = match domain.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+        Some((host, port)) if !domain.ends_with(']') => (host, port),
         _ => (domain, "*"),
     };
-    if port != "*" && port.parse::<u16>().is_err() {
+    if port != "*" && (port.parse::<u16>().is_err() || !port.bytes().all(|b| b.is_ascii_digit())) {
         return Err(format!("{port:?} is not a port: expected a number, or \"*\" for any"));
+    }
+    match host.strip_prefix('[') {
+        Some(inner) if inner.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()) => {
+            return Ok(());
+        }
+        None if !host.is_empty() && !host.contains([':', '[', ']']) => {}
+        _ => {
+            return Err(format!(
+                "{domain:?} is not a domain: expected a name such as \"a.com\" or an address, IPv6 in brackets"
+            ));
+        }
     }
     let inner = host.strip_prefix('*').unwrap_or(host);
     let inner = if inner.len() == host.len() { inner.strip_suffix('*').unwrap_or(inner) } else { inner };
@@ -127,7 +139,22 @@ mod tests {
         ] {
             assert_eq!(check_domain(domain), Ok(()), "{domain}");
         }
-        for domain in ["", "a*b", "*a*", "a.com:http", "a b", "a/b"] {
+        for domain in [
+            "",
+            "a*b",
+            "*a*",
+            "a.com:http",
+            "a b",
+            "a/b",
+            ":80",
+            "a:b:c",
+            "a:1:2",
+            "::1",
+            "[::1",
+            "[a.com]:80",
+            "a:+8",
+            "a:",
+        ] {
             assert!(check_domain(domain).is_err(), "{domain}");
         }
     }

@@ -1,15 +1,14 @@
 //! The value formats of MOSN's configuration, each with what it accepts and how it is written back.
 
 mod address;
-mod duration;
 mod metadata;
 mod no_effect;
 mod processor;
 mod roller;
 mod size;
 
-pub use duration::GoDuration;
 pub use metadata::Metadata;
+pub use mosn_expression::GoDuration;
 pub use no_effect::NoEffect;
 pub use processor::Processor;
 pub use size::ByteSize;

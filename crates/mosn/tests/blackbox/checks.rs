@@ -62,13 +62,13 @@ fn check_lists_every_problem_with_its_place_in_one_run() {
 fn a_route_that_cannot_be_built_is_found_by_check_and_start_alike() {
     for (matches, message) in [
         (
-            json!({ "dsl_expressions": [{ "expression": "request.nope" }] }),
-            "`request.nope` in match.dsl_expressions is not a valid condition: at column 1: there is no attribute \
-             request.nope",
+            json!({ "dsl_expressions": [{ "expression": "1 == 1 && request.hots" }] }),
+            "match.dsl_expressions[0].expression: not a condition: there is no attribute request.hots; did you mean \
+             \"request.host\"?\n    1 == 1 && request.hots\n              ^\n",
         ),
         (
             json!({ "variables": [{ "name": "nope", "value": "a" }] }),
-            "`nope` in match.variables is not a known variable",
+            "match.variables[0].name: there is no variable \"nope\"\n",
         ),
     ] {
         let mut document = good();
@@ -77,7 +77,7 @@ fn a_route_that_cannot_be_built_is_found_by_check_and_start_alike() {
             let output = written(&document.to_string(), &[command]);
             assert_eq!(output.code, 1, "{command}: {output:?}");
             let said = output.out.clone() + &output.err;
-            assert!(said.contains(&format!("routers[1]: {message}")), "{command}: {said}");
+            assert!(said.contains(&format!("routers[1].{message}")), "{command}: {said}");
         }
     }
 }

@@ -578,8 +578,8 @@ fn expressions_see_the_request_and_all_must_hold() {
 fn an_expression_that_is_no_condition_is_an_error_and_no_wider_route() {
     for (expression, reason) in [
         ("request.nope", "at column 1: there is no attribute request.nope"),
-        ("request.host", "expected a truth value, found a text"),
-        (r#"ctx.rewrite_request_url("/x")"#, "a rule asks, and changes nothing"),
+        ("request.host", "at column 1: expected a truth value, found a text"),
+        (r#"ctx.rewrite_request_url("/x")"#, "at column 1: a rule asks, and changes nothing"),
         ("", "at column 1: expected a value, found the end"),
     ] {
         let matches = RouteMatchSpec { expressions: vec![expression.into()], ..Default::default() };

@@ -1,4 +1,6 @@
-use crate::{LogContext, Variable, escape::escape_controls};
+use mosn_core::Variable;
+
+use crate::{LogContext, escape::escape_controls, variable};
 
 /// MOSN's default format, with its two spaces after the trace id and its second response code.
 pub const DEFAULT_FORMAT: &str = "%start_time% %trace_id%  %connection_id% %upstream_connection_id% \
@@ -88,13 +90,13 @@ impl AccessLogFormat {
     /// Whether any variable is of the request's head: without one, a context need not hold it.
     #[must_use]
     pub fn needs_request(&self) -> bool {
-        self.variables().any(Variable::needs_request)
+        self.variables().any(variable::is_of_request)
     }
 
     /// Whether any variable is of the reply's header: without one, a context need not hold it.
     #[must_use]
     pub fn needs_response_headers(&self) -> bool {
-        self.variables().any(Variable::needs_response_headers)
+        self.variables().any(variable::is_of_response)
     }
 
     fn variables(&self) -> impl Iterator<Item = &Variable> {
@@ -114,9 +116,9 @@ impl AccessLogFormat {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Variable(variable) => {
                     let from = out.len();
-                    if !variable.eval(cx, out) {
+                    if !cx.write(variable, out) {
                         out.push(b'-');
-                    } else if variable.is_foreign() {
+                    } else if variable::is_foreign(variable) {
                         escape_controls(out, from);
                     }
                 }

@@ -1,6 +1,6 @@
-use mosn_core::{Headers, Protocol, ResponseFlags};
+use mosn_core::{Headers, Protocol, ResponseFlags, Variable};
 
-use super::{LogContext, Variable};
+use super::LogContext;
 use crate::{
     clock,
     fixture::{bare, info, request},
@@ -9,7 +9,7 @@ use crate::{
 fn value(name: &str, cx: &LogContext<'_>) -> Option<String> {
     let variable = Variable::parse(name).unwrap_or_else(|| panic!("{name} is no variable"));
     let mut out = b"before".to_vec();
-    let set = variable.eval(cx, &mut out);
+    let set = cx.write(&variable, &mut out);
     let text = String::from_utf8(out.split_off(6)).unwrap();
     assert!(set || text.is_empty(), "{name} is unset but left {text}");
     set.then_some(text)

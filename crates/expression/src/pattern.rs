@@ -13,50 +13,86 @@
 //! The last row matters: `.` must match whatever was percent-encoded, or an encoding would go
 //! around the rule. So patterns in ASCII match bytes, and only the others match characters.
 
-use std::{iter::Peekable, str::Chars};
+use std::{fmt, str::Chars};
 
 use regex::bytes::Regex;
 
-/// Compiles `pattern`; an error is one line.
+/// Why a text is no regular expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError {
+    /// Where, in bytes; `None` where it is the whole.
+    pub offset: Option<usize>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+/// Compiles `pattern`.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&translate(pattern)).map_err(|error| {
-        let text = error.to_string();
-        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-    })
+pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
+    let translated = Translator::run(pattern);
+    Regex::new(&translated.out).map_err(|error| explain(&translated, &error))
 }
 
-/// The same pattern in the dialect of the `regex` crates. What is wrong with it stays wrong.
-#[must_use]
-pub fn translate(pattern: &str) -> String {
-    let bytes = pattern.is_ascii()
-        && !pattern.contains("\\p")
-        && !pattern.contains("\\P")
-        && !pattern.contains("\\x");
-    let mut translator =
-        Translator { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 8), bytes };
-    if bytes {
-        translator.out.push_str("(?-u:");
-    }
-    translator.run();
-    if bytes {
-        translator.out.push(')');
-    }
-    translator.out
+/// Says in terms of the text as it was written what is wrong with its translation.
+fn explain(translated: &Translator<'_>, error: &regex::Error) -> PatternError {
+    use regex_syntax::{Error, ParserBuilder};
+
+    let mut parser = ParserBuilder::new().utf8(false).build();
+    let parsed = parser.parse(&translated.out);
+    let (start, reason) = match parsed {
+        Err(Error::Parse(error)) => (error.span().start.offset, error.kind().to_string()),
+        Err(Error::Translate(error)) => (error.span().start.offset, error.kind().to_string()),
+        _ => {
+            let reason = match error {
+                regex::Error::CompiledTooBig(most) => format!("it needs more than {most} bytes of memory"),
+                other => other.to_string(),
+            };
+            return PatternError { offset: None, reason: reason.replace('\n', " ") };
+        }
+    };
+    let piece = translated.pieces.partition_point(|&(out, _)| out <= start);
+    let offset = piece.checked_sub(1).map_or(0, |piece| translated.pieces[piece].1);
+    PatternError { offset: Some(offset), reason: reason.replace('\n', " ") }
 }
 
+/// A pattern on its way into the dialect of the `regex` crates. What is wrong with it stays wrong.
 struct Translator<'a> {
-    rest: Peekable<Chars<'a>>,
+    pattern: &'a str,
+    rest: Chars<'a>,
     out: String,
+    /// Where pieces of `out` begin, and where in the pattern they come from.
+    pieces: Vec<(usize, usize)>,
     /// Whether the whole matches bytes, where Perl's classes are ASCII anyway.
     bytes: bool,
 }
 
-impl Translator<'_> {
-    fn run(&mut self) {
-        while let Some(char) = self.rest.next() {
+impl<'a> Translator<'a> {
+    fn run(pattern: &'a str) -> Self {
+        let bytes = pattern.is_ascii()
+            && !pattern.contains("\\p")
+            && !pattern.contains("\\P")
+            && !pattern.contains("\\x");
+        let out = String::with_capacity(pattern.len() + 8);
+        let mut translator = Self { pattern, rest: pattern.chars(), out, pieces: Vec::new(), bytes };
+        translator.translate();
+        translator
+    }
+
+    fn translate(&mut self) {
+        if self.bytes {
+            self.out.push_str("(?-u)");
+        }
+        while let Some(char) = self.next() {
             match char {
                 '\\' => self.escape(),
                 '[' => self.class(),
@@ -64,6 +100,23 @@ impl Translator<'_> {
                 _ => self.out.push(char),
             }
         }
+    }
+
+    fn next(&mut self) -> Option<char> {
+        self.pieces.push((self.out.len(), self.pattern.len() - self.rest.as_str().len()));
+        self.rest.next()
+    }
+
+    fn next_if(&mut self, char: char) -> bool {
+        let is = self.peek() == Some(char);
+        if is {
+            self.next();
+        }
+        is
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest.clone().next()
     }
 
     /// Whether `{` begins `{n}`, `{n,}` or `{n,m}`.
@@ -76,7 +129,7 @@ impl Translator<'_> {
     }
 
     fn escape(&mut self) {
-        match self.rest.next() {
+        match self.next() {
             Some('Q') => self.quoted(),
             Some(char @ ('<' | '>')) => self.out.push(char),
             Some(char @ ('d' | 'D' | 'w' | 'W' | 's' | 'S' | 'b' | 'B')) if !self.bytes => {
@@ -90,9 +143,8 @@ impl Translator<'_> {
     }
 
     fn quoted(&mut self) {
-        while let Some(char) = self.rest.next() {
-            if char == '\\' && self.rest.peek() == Some(&'E') {
-                self.rest.next();
+        while let Some(char) = self.next() {
+            if char == '\\' && self.next_if('E') {
                 return;
             }
             self.literal(char);
@@ -102,20 +154,20 @@ impl Translator<'_> {
     /// After its `[`.
     fn class(&mut self) {
         self.out.push('[');
-        if self.rest.next_if_eq(&'^').is_some() {
+        if self.next_if('^') {
             self.out.push('^');
         }
         let mut first = true;
-        while let Some(char) = self.rest.next() {
+        while let Some(char) = self.next() {
             match char {
                 ']' if !first => {
                     self.out.push(']');
                     return;
                 }
-                '[' if self.rest.peek() == Some(&':') => self.posix(),
+                '[' if self.peek() == Some(':') => self.posix(),
                 '\\' => self.class_escape(),
                 // A dash between two items makes a range; at the ends it is itself.
-                '-' if !first && self.rest.peek().is_some_and(|&next| next != ']' && next != '-') => {
+                '-' if !first && self.peek().is_some_and(|next| next != ']' && next != '-') => {
                     self.out.push('-');
                 }
                 _ => self.literal(char),
@@ -138,7 +190,7 @@ impl Translator<'_> {
     }
 
     fn class_escape(&mut self) {
-        let ascii = match self.rest.next() {
+        let ascii = match self.next() {
             Some('d') => "0-9",
             Some('D') => "[^0-9]",
             Some('w') => "0-9A-Za-z_",
@@ -210,10 +262,28 @@ mod tests {
 
     #[test]
     fn what_is_wrong_stays_wrong() {
-        for pattern in ["(", "[a", "a)", r"\", "*a", "[z-a]"] {
+        for pattern in ["(", "[a", "a)", "a)(b", r"\", "*a", "[z-a]"] {
             let error = compile(pattern).unwrap_err();
-            assert!(!error.is_empty() && !error.contains('\n'), "{pattern}: {error}");
+            assert!(!error.reason.is_empty() && !error.reason.contains('\n'), "{pattern}: {error}");
         }
+    }
+
+    #[test]
+    fn an_error_names_the_place_in_the_text_as_written() {
+        for (pattern, offset) in [
+            ("^/a/(b$", 4),
+            (r"\Q...\E{id}a)", 13),
+            ("^/[a-z&&b]/[z-a]", 12),
+            (r"é\d\d\z[", 10),
+            ("ab{2,1}", 2),
+            ("x(?<n", 5),
+        ] {
+            let error = compile(pattern).unwrap_err();
+            let near = error.offset.is_some_and(|found| found.abs_diff(offset) <= 2);
+            assert!(near, "{pattern}: {error:?}");
+        }
+        let large = compile("(((a{100}){100}){100}){100}").unwrap_err();
+        assert!(large.offset.is_none() && large.reason.contains("memory"), "{large:?}");
     }
 
     proptest::proptest! {
