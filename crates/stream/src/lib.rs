@@ -9,6 +9,7 @@ mod date;
 mod drain;
 pub mod http1;
 pub mod http2;
+mod lifetime;
 mod linger;
 mod pool;
 mod queue;
@@ -26,6 +27,7 @@ pub use connection::serve_connection;
 pub use date::http_date;
 pub use drain::{Drain, DrainWatch};
 use http::StatusCode;
+pub use lifetime::Lifetime;
 pub use pool::{HostPool, Line, LocalCluster, Open, OpenError, Opened, Pools, Terms, UpstreamStream};
 
 use mosn_config::model::{HttpLimits, RpcSpec};

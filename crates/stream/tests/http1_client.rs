@@ -10,7 +10,7 @@ use http::Method;
 use mosn_core::{BodyLength, Failure, Frame, Headers, RequestHead, Scheme};
 use mosn_net::{Io, Transport};
 use mosn_stream::{
-    ClientStream, Reply,
+    ClientStream, Lifetime, Reply,
     http1::{ClientConnection, Http1ClientStream, Http1Pool},
 };
 use tokio::{
@@ -227,8 +227,9 @@ fn connections_that_closed_or_spoke_out_of_turn_leave_the_pool() {
 #[test]
 fn pools_close_what_idles_too_long_or_has_carried_enough() {
     worker(async {
-        let pool = Rc::new(Http1Pool::default());
-        pool.set_max_requests(Some(2));
+        let minute = Some(Duration::from_secs(60));
+        let lifetime = Lifetime { max_requests: Some(2), idle_timeout: minute, ..Lifetime::default() };
+        let pool = Rc::new(Http1Pool::new(lifetime));
         let (mut stream, mut far) = open(&pool);
         for round in 1..=2 {
             send_head(&mut stream, request(Method::GET, BodyLength::Empty), None).await;
@@ -240,19 +241,21 @@ fn pools_close_what_idles_too_long_or_has_carried_enough() {
             if round == 2 {
                 break;
             }
-            pool.sweep(Some(Duration::from_secs(60)));
+            pool.sweep();
             stream = Http1ClientStream::new(pool.take().expect("still there"), &pool);
         }
         stream = open(&pool).0;
         drop(stream);
         assert_eq!(pool.idle(), 0, "an exchange that never was leaves nothing to use again");
+        let hasty = Lifetime { idle_timeout: Some(Duration::ZERO), ..Lifetime::default() };
+        let pool = Rc::new(Http1Pool::new(hasty));
         let (mut stream, mut far) = open(&pool);
         send_head(&mut stream, request(Method::GET, BodyLength::Empty), None).await;
         read_until(&mut far, END).await;
         far.write_all(OK).await.expect("written");
         reply(&mut stream).await;
         drop(stream);
-        pool.sweep(Some(Duration::ZERO));
+        pool.sweep();
         assert_eq!(pool.idle(), 0);
         assert_eq!(far.read(&mut [0; 8]).await.expect("closed"), 0);
     });

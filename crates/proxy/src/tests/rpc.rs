@@ -611,6 +611,109 @@ fn limited(max_connections: u32, max_pending_requests: u32) -> ClusterSpec {
     ClusterSpec { breakers, ..Setup::default().cluster }
 }
 
+/// A call on a connection that is open, and its reply.
+async fn pass(client: &mut Peer, upstream: &mut Peer) {
+    client.send(&request(50, 0, b"x")).await;
+    let got = upstream.must().await;
+    upstream.reply(got.view.id, b"y").await;
+    assert_eq!(client.must().await.body(), b"y");
+}
+
+#[test]
+fn a_connection_is_replaced_after_so_many_calls_and_when_it_is_old_or_has_idled() {
+    const LIMIT: Duration = Duration::from_millis(60);
+    let default = || Setup::default().cluster;
+    for rpc in [RpcSpec::default(), ping_pong()] {
+        for (calls, cluster) in [
+            (2, ClusterSpec { max_requests_per_connection: Some(2), ..default() }),
+            (1, ClusterSpec { max_connection_duration: Some(LIMIT), ..default() }),
+            (1, ClusterSpec { idle_timeout: Some(LIMIT), ..default() }),
+        ] {
+            play(|| async move {
+                let world = World::new(Setup { rpc, cluster, ..Setup::default() }).await;
+                let (mut client, mut first) = world.opened().await;
+                for _ in 1..calls {
+                    pass(&mut client, &mut first).await;
+                }
+                tokio::time::sleep(LIMIT).await;
+                client.send(&request(5, 0, b"next")).await;
+                let mut second = world.upstream().await;
+                let got = second.must().await;
+                second.reply(got.view.id, b"ok").await;
+                assert_eq!(client.must().await.body(), b"ok");
+                assert!(first.next().await.is_none(), "it is closed");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_connection_under_way_outlives_every_limit_and_is_swept_afterwards() {
+    play(|| async {
+        let limit = Some(Duration::from_millis(100));
+        let cluster =
+            ClusterSpec { max_connection_duration: limit, idle_timeout: limit, ..Setup::default().cluster };
+        let world = World::new(Setup { cluster, ..Setup::default() }).await;
+        let mut client = world.client().await;
+        client.send(&request(5, 0, b"x")).await;
+        let mut upstream = world.upstream().await;
+        let got = upstream.must().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.pools.sweep();
+        upstream.assert_silent().await;
+        upstream.reply(got.view.id, b"y").await;
+        assert_eq!(client.must().await.body(), b"y");
+        assert!(upstream.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_bound_connection_is_its_clients_however_much_it_carries() {
+    play(|| async {
+        let rpc = RpcSpec { pool: PoolMode::Binding, ..RpcSpec::default() };
+        let cluster = ClusterSpec {
+            max_requests_per_connection: Some(1),
+            max_connection_duration: Some(Duration::ZERO),
+            ..Setup::default().cluster
+        };
+        let world = World::new(Setup { rpc, cluster, ..Setup::default() }).await;
+        let (mut client, mut upstream) = world.opened().await;
+        for _ in 0..3 {
+            world.pools.sweep();
+            pass(&mut client, &mut upstream).await;
+        }
+        world.assert_no_connection_waits();
+    });
+}
+
+#[test]
+fn calls_to_a_host_that_refuses_connections_leave_it_alone_for_a_while() {
+    for rpc in [RpcSpec::default(), ping_pong()] {
+        play(|| async move {
+            let world = World::new(Setup { rpc, ..Setup::default() }).await;
+            // Bound, and nobody listens.
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+            let host = HostSpec {
+                address: socket.local_addr().expect("an address").to_string().into(),
+                hostname: "".into(),
+                weight: 1,
+                metadata: None,
+                tls_disable: false,
+            };
+            world.clusters.update_hosts("c", vec![host]).expect("another host");
+            let mut client = world.client().await;
+            for id in 0..100 {
+                client.send(&request(id, 0, b"x")).await;
+                assert_ne!(client.must().await.view.status, 0);
+            }
+            let connects = world.count(|metrics| &metrics.connection_con_fail);
+            assert!((3..100).contains(&connects), "{connects}");
+            world.settle().await;
+        });
+    }
+}
+
 #[test]
 fn a_ping_pong_connection_whose_call_is_given_up_carries_no_other() {
     for router in [Setup::default().router, changing()] {

@@ -1,10 +1,9 @@
 //! The client side of HTTP/1: pooled connections, one exchange at a time on each.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     rc::{Rc, Weak},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 
 use super::wire::{Coding, Wire, frame_from};
 use crate::{
-    ClientStream, Held, Reply,
+    ClientStream, Held, Lifetime, Reply,
     queue::{Queue, Wants},
     websocket,
 };
@@ -50,21 +49,16 @@ impl ClientConnection {
 pub struct Http1Pool {
     #[allow(clippy::vec_box, reason = "a connection moves between the pool and its streams, as a pointer")]
     idle: RefCell<Vec<Box<ClientConnection>>>,
-    max_requests: Cell<Option<u32>>,
-    max_age: Cell<Option<Duration>>,
+    lifetime: Lifetime,
     /// Who waits for a connection, where they are limited.
     queue: OnceCell<Rc<Queue>>,
 }
 
 impl Http1Pool {
-    /// Sets after how many requests a connection is replaced.
-    pub fn set_max_requests(&self, max: Option<u32>) {
-        self.max_requests.set(max);
-    }
-
-    /// Sets at which age a connection is replaced.
-    pub fn set_max_age(&self, max: Option<Duration>) {
-        self.max_age.set(max);
+    /// No connections yet; how long each will live.
+    #[must_use]
+    pub fn new(lifetime: Lifetime) -> Self {
+        Self { lifetime, ..Self::default() }
     }
 
     /// Sets who waits for a connection; to be called before the first one is put in.
@@ -72,8 +66,19 @@ impl Http1Pool {
         let _ = self.queue.set(queue);
     }
 
-    fn is_old(&self, connection: &ClientConnection, now: Instant) -> bool {
-        self.max_age.get().is_some_and(|max| now.duration_since(connection.opened) >= max)
+    fn is_over(&self, connection: &ClientConnection) -> bool {
+        self.lifetime.is_over(connection.requests, || clock::now().duration_since(connection.opened))
+    }
+
+    /// Whether an idle connection is not to be used.
+    fn is_useless(&self, connection: &mut ClientConnection) -> bool {
+        // The event loop knows whether the peer has closed, or spoken out of turn.
+        if connection.wire.io.has_event() {
+            connection.held.ended_by_peer();
+            return true;
+        }
+        self.is_over(connection)
+            || self.lifetime.has_idled(|| clock::now().duration_since(connection.idle_since))
     }
 
     /// Takes an idle connection that still seems to be open, unless others wait for one.
@@ -86,26 +91,16 @@ impl Http1Pool {
     pub(crate) fn take_in_turn(&self) -> Option<Box<ClientConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut connection) = idle.pop() {
-            // The event loop knows whether the peer has closed, or spoken out of turn.
-            if !connection.wire.io.has_event() {
+            if !self.is_useless(&mut connection) {
                 return Some(connection);
             }
-            connection.held.ended_by_peer();
         }
         None
     }
 
-    /// Closes connections that have idled for `timeout`, or that the peer has closed.
-    pub fn sweep(&self, timeout: Option<Duration>) {
-        let now = clock::now();
-        self.idle.borrow_mut().retain_mut(|connection| {
-            let expired = timeout.is_some_and(|timeout| now.duration_since(connection.idle_since) >= timeout);
-            let ended = connection.wire.io.has_event();
-            if ended {
-                connection.held.ended_by_peer();
-            }
-            !expired && !ended && !self.is_old(connection, now)
-        });
+    /// Closes idle connections that are not to be used any more.
+    pub fn sweep(&self) {
+        self.idle.borrow_mut().retain_mut(|connection| !self.is_useless(connection));
     }
 
     /// How many connections idle.
@@ -128,17 +123,13 @@ impl Http1Pool {
     }
 
     pub(crate) fn put(&self, mut connection: Box<ClientConnection>) {
-        if self.max_requests.get().is_some_and(|max| connection.requests >= max) {
-            return;
-        }
-        let now = clock::now();
-        if self.is_old(&connection, now) {
+        if self.is_over(&connection) {
             return;
         }
         if self.queue.get().is_some_and(|queue| !queue.keeps(Wants::Http1)) {
             return;
         }
-        connection.idle_since = now;
+        connection.idle_since = clock::now();
         self.idle.borrow_mut().push(connection);
     }
 }

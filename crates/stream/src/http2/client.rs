@@ -6,7 +6,6 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use http::{Method, StatusCode};
@@ -20,7 +19,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    ClientStream, Held, Reply,
+    ClientStream, Held, Lifetime, Reply,
     queue::{Queue, Wants},
 };
 
@@ -91,8 +90,8 @@ impl Http2Connection {
         })
     }
 
-    fn is_over(&self) -> bool {
-        self.shared.borrow().over.is_some()
+    fn is_idle(&self) -> bool {
+        self.streams.get() == 0
     }
 
     /// Whether the peer still takes new streams. One that allows none at all is as good as gone: it would
@@ -162,21 +161,16 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
-    max_requests: Cell<Option<u32>>,
-    max_age: Cell<Option<Duration>>,
+    lifetime: Lifetime,
     /// Who waits for a stream, where connections are limited.
     queue: OnceCell<Rc<Queue>>,
 }
 
 impl Http2Pool {
-    /// Sets after how many requests a connection is replaced.
-    pub fn set_max_requests(&self, max: Option<u32>) {
-        self.max_requests.set(max);
-    }
-
-    /// Sets at which age a connection is replaced; its streams go on.
-    pub fn set_max_age(&self, max: Option<Duration>) {
-        self.max_age.set(max);
+    /// No connections yet; how long each will live.
+    #[must_use]
+    pub fn new(lifetime: Lifetime) -> Self {
+        Self { lifetime, ..Self::default() }
     }
 
     /// Sets who waits for a stream; to be called before the first connection is put in.
@@ -184,8 +178,14 @@ impl Http2Pool {
         let _ = self.queue.set(queue);
     }
 
-    fn is_old(&self, connection: &Http2Connection) -> bool {
-        self.max_age.get().is_some_and(|max| clock::now().duration_since(connection.opened) >= max)
+    /// Whether it takes another stream, now or when one of its streams is over. What does not ends
+    /// with its last stream.
+    fn is_usable(&self, connection: &Http2Connection) -> bool {
+        let age = || clock::now().duration_since(connection.opened);
+        let idle = || clock::now().duration_since(connection.idle_since.get());
+        connection.is_open()
+            && !self.lifetime.is_over(connection.requests.get(), age)
+            && !(connection.is_idle() && self.lifetime.has_idled(idle))
     }
 
     /// A connection that has room for another stream, unless others wait for one.
@@ -197,13 +197,7 @@ impl Http2Pool {
     /// The same for whoever has waited for it.
     pub(crate) fn take_in_turn(&self) -> Option<Rc<Http2Connection>> {
         let mut connections = self.connections.borrow_mut();
-        let max = self.max_requests.get();
-        // GOAWAY does not end a connection with streams on it; it only refuses new ones.
-        connections.retain(|connection| {
-            max.is_none_or(|max| connection.requests.get() < max)
-                && !self.is_old(connection)
-                && connection.is_open()
-        });
+        connections.retain(|connection| self.is_usable(connection));
         connections.iter().find(|connection| connection.has_room()).cloned()
     }
 
@@ -215,14 +209,9 @@ impl Http2Pool {
         self.connections.borrow_mut().push(connection);
     }
 
-    /// Lets go of connections without streams that have idled for `timeout`, and of closed ones.
-    pub fn sweep(&self, timeout: Option<Duration>) {
-        let now = clock::now();
-        self.connections.borrow_mut().retain(|connection| {
-            let expired = connection.streams.get() == 0
-                && timeout.is_some_and(|timeout| now.duration_since(connection.idle_since.get()) >= timeout);
-            !connection.is_over() && !expired && !self.is_old(connection)
-        });
+    /// Lets go of connections that are not to be used any more.
+    pub fn sweep(&self) {
+        self.connections.borrow_mut().retain(|connection| self.is_usable(connection));
     }
 
     /// How many connections there are.
@@ -239,13 +228,13 @@ impl Http2Pool {
 
     /// Whether there is a connection without streams.
     pub(crate) fn has_idle(&self) -> bool {
-        self.connections.borrow().iter().any(|connection| connection.streams.get() == 0)
+        self.connections.borrow().iter().any(|connection| connection.is_idle())
     }
 
     /// Closes a connection without streams.
     pub(crate) fn close_idle(&self) {
         let mut connections = self.connections.borrow_mut();
-        if let Some(at) = connections.iter().position(|connection| connection.streams.get() == 0) {
+        if let Some(at) = connections.iter().position(|connection| connection.is_idle()) {
             connections.remove(at);
         }
     }

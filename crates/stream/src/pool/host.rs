@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::connect::Connector;
 use crate::{
+    Lifetime,
     http1::{ClientConnection, Http1ClientStream, Http1Pool},
     http2::{Http2ClientStream, Http2Connection, Http2Pool},
     queue::{Place, Queue, Wants},
@@ -38,20 +39,23 @@ pub(super) struct Connections {
     rpc: RefCell<Vec<Rc<RpcPool>>>,
     /// Requests that wait for one of them, where they are limited.
     queue: Option<Rc<Queue>>,
+    lifetime: Lifetime,
 }
 
 impl Connections {
-    pub(super) fn new(http1: Rc<Http1Pool>, http2: Rc<Http2Pool>) -> Rc<Self> {
-        Rc::new(Self { http1, http2, rpc: RefCell::default(), queue: None })
+    pub(super) fn new(http1: Rc<Http1Pool>, http2: Rc<Http2Pool>, lifetime: Lifetime) -> Rc<Self> {
+        Rc::new(Self { http1, http2, rpc: RefCell::default(), queue: None, lifetime })
     }
 
     /// Connections that are limited, together with those of other workers.
-    pub(super) fn limited(http1: Rc<Http1Pool>, http2: Rc<Http2Pool>, host: &Arc<Host>) -> Rc<Self> {
+    pub(super) fn limited(host: &Arc<Host>, lifetime: Lifetime) -> Rc<Self> {
+        let (http1, http2) = (Rc::new(Http1Pool::new(lifetime)), Rc::new(Http2Pool::new(lifetime)));
         let queue = Queue::new(host);
         http1.set_queue(Rc::clone(&queue));
         http2.set_queue(Rc::clone(&queue));
         let bell = queue.bell();
-        let connections = Rc::new(Self { http1, http2, rpc: RefCell::default(), queue: Some(queue) });
+        let connections =
+            Rc::new(Self { http1, http2, rpc: RefCell::default(), queue: Some(queue), lifetime });
         tokio::task::spawn_local(attend(Rc::downgrade(&connections), bell));
         connections
     }
@@ -89,16 +93,16 @@ impl Connections {
         if let Some(pool) = pools.iter().find(|pool| pool.is_for(of)) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(RpcPool::new(of, self.queue.clone()));
+        let pool = Rc::new(RpcPool::new(of, self.lifetime, self.queue.clone()));
         pools.push(Rc::clone(&pool));
         pool
     }
 
-    /// Closes what has idled for `timeout`, is too old, or was closed by the peer.
-    fn sweep(&self, timeout: Option<Duration>) {
-        self.http1.sweep(timeout);
-        self.http2.sweep(timeout);
-        self.rpc.borrow().iter().for_each(|rpc| rpc.sweep(timeout));
+    /// Closes what is not to be used any more.
+    fn sweep(&self) {
+        self.http1.sweep();
+        self.http2.sweep();
+        self.rpc.borrow().iter().for_each(|rpc| rpc.sweep());
     }
 
     fn is_empty(&self) -> bool {
@@ -170,7 +174,7 @@ impl HostPool {
 
     /// Closes connections that are not to stay, and opens one if the host has become healthy.
     pub(super) fn sweep(self: &Rc<Self>, cluster: &Arc<Cluster>) {
-        self.connections.sweep(cluster.idle_timeout);
+        self.connections.sweep();
         let healthy = self.host().is_healthy();
         if !self.healthy.replace(healthy) && healthy {
             self.warm_up(cluster);
@@ -321,7 +325,7 @@ impl HostPool {
     ) -> Result<RpcClientStream, Failure> {
         let pool = self.connections.rpc(rpc);
         loop {
-            if let Some(upstream) = pool.ready(rpc.client, cluster.max_requests_per_connection) {
+            if let Some(upstream) = pool.ready(rpc.client) {
                 return Ok(RpcClientStream::new(upstream, pool.mode));
             }
             // In ping-pong mode nobody could use it together with whoever opens it.
@@ -353,7 +357,7 @@ impl HostPool {
             // The limit says how many share the load, and each worker needs one.
             PoolMode::Multiplex => Place::Room(cluster.count_connection(self.host())),
             PoolMode::PingPong | PoolMode::Binding => {
-                let take = || pool.free(cluster.max_requests_per_connection).map(Place::Free);
+                let take = || pool.free().map(Place::Free);
                 self.room(cluster, pool.wants(), waits, take).await
             }
         };

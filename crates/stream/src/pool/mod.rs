@@ -10,7 +10,6 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
-    time::Duration,
 };
 
 use ahash::RandomState;
@@ -24,6 +23,7 @@ use mosn_upstream::{Attempt, ChooseContext, Cluster, ClusterMap, Clusters, Host,
 use self::{connect::Connector, host::Connections, stream::Kind};
 pub use self::{host::HostPool, stream::UpstreamStream};
 use crate::{
+    Lifetime,
     http1::{Http1ClientStream, Http1Pool},
     http2::{Http2ClientStream, Http2Pool},
     rpc::{Opening as RpcOpening, RpcClientStream, RpcUse, Upstream},
@@ -56,9 +56,7 @@ type Shared = (Weak<Http1Pool>, Weak<Http2Pool>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ConnectionSettings {
     options: ConnectOptions,
-    max_requests: Option<u32>,
-    max_age: Option<Duration>,
-    idle_timeout: Option<Duration>,
+    lifetime: Lifetime,
     /// Whether there is a limit on their number.
     limited: bool,
 }
@@ -67,9 +65,11 @@ impl ConnectionSettings {
     fn of(cluster: &Cluster) -> Self {
         Self {
             options: ConnectOptions { mark: cluster.mark, bind: cluster.bind_address },
-            max_requests: cluster.max_requests_per_connection,
-            max_age: cluster.max_connection_duration,
-            idle_timeout: cluster.idle_timeout,
+            lifetime: Lifetime {
+                max_requests: cluster.max_requests_per_connection,
+                max_age: cluster.max_connection_duration,
+                idle_timeout: cluster.idle_timeout,
+            },
             limited: cluster.breakers.max_connections > 0,
         }
     }
@@ -239,7 +239,7 @@ impl Pools {
         let host = cluster.cluster.choose(cx).ok_or(None)?;
         let pool = self.host_pool(cluster, host);
         let rpc_pool = pool.connections.rpc(rpc);
-        let ready = rpc_pool.ready(rpc.client, cluster.cluster.max_requests_per_connection);
+        let ready = rpc_pool.ready(rpc.client);
         let paused = pool.is_paused();
         let wanted = match &ready {
             Some(upstream) => {
@@ -308,8 +308,7 @@ impl Pools {
                         return without_host(Failure::NotImplemented);
                     };
                     let rpc = RpcUse { protocol, spec: terms.rpc, client: terms.client };
-                    let max = cluster.cluster.max_requests_per_connection;
-                    let upstream = pool.connections.rpc(&rpc).ready(rpc.client, max);
+                    let upstream = pool.connections.rpc(&rpc).ready(rpc.client);
                     upstream.map(|upstream| Kind::Rpc(RpcClientStream::new(upstream, rpc.spec.pool)))
                 }
             };
@@ -369,14 +368,11 @@ impl Pools {
     /// like it.
     fn connections(&self, cluster: &Cluster, host: &Arc<Host>) -> Rc<Connections> {
         let settings = ConnectionSettings::of(cluster);
-        let (http1, http2) = (Rc::<Http1Pool>::default(), Rc::<Http2Pool>::default());
-        http1.set_max_requests(settings.max_requests);
-        http2.set_max_requests(settings.max_requests);
-        http1.set_max_age(settings.max_age);
-        http2.set_max_age(settings.max_age);
+        let lifetime = settings.lifetime;
         if settings.limited {
-            return Connections::limited(http1, http2, host);
+            return Connections::limited(host, lifetime);
         }
+        let (http1, http2) = (Rc::new(Http1Pool::new(lifetime)), Rc::new(Http2Pool::new(lifetime)));
         if cluster.shares_connections() {
             let address = Arc::clone(&host.address_text);
             let sharing = Sharing { address, tls_disable: host.tls_disable, settings };
@@ -384,11 +380,11 @@ impl Pools {
             if let Some((one, two)) = shared.get(&sharing)
                 && let (Some(one), Some(two)) = (one.upgrade(), two.upgrade())
             {
-                return Connections::new(one, two);
+                return Connections::new(one, two, lifetime);
             }
             shared.insert(sharing, (Rc::downgrade(&http1), Rc::downgrade(&http2)));
         }
-        Connections::new(http1, http2)
+        Connections::new(http1, http2, lifetime)
     }
 
     /// Closes connections that have idled too long, were closed by their peers, or lead to hosts and

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    time::Duration,
 };
 
 use ahash::RandomState;
@@ -15,7 +14,10 @@ use mosn_net::clock;
 use tokio::sync::Notify;
 
 use super::upstream::Upstream;
-use crate::queue::{Queue, Wants};
+use crate::{
+    Lifetime,
+    queue::{Queue, Wants},
+};
 
 /// Connections that a host gets beyond what is configured when one cannot keep up.
 const MOST_UNASKED: usize = 4;
@@ -37,6 +39,8 @@ pub(crate) struct RpcPool {
     pub(crate) protocol: &'static dyn RpcProtocol,
     pub(crate) mode: PoolMode,
     spec: RpcSpec,
+    /// Not of bound connections, which live as long as their clients.
+    lifetime: Lifetime,
     connections: RefCell<Vec<Rc<Upstream>>>,
     /// By client, where each has its own.
     bound: RefCell<HashMap<u64, Rc<Upstream>, RandomState>>,
@@ -63,11 +67,12 @@ impl Underway {
 }
 
 impl RpcPool {
-    pub(crate) fn new(of: &RpcUse, queue: Option<Rc<Queue>>) -> Self {
+    pub(crate) fn new(of: &RpcUse, lifetime: Lifetime, queue: Option<Rc<Queue>>) -> Self {
         Self {
             protocol: of.protocol,
             mode: of.spec.pool,
             spec: of.spec,
+            lifetime,
             connections: RefCell::default(),
             bound: RefCell::default(),
             next: Cell::new(0),
@@ -90,21 +95,20 @@ impl RpcPool {
         self.mode == of.spec.pool && self.protocol.name() == of.protocol.name()
     }
 
-    /// A connection for another call, if one is open. `max_requests` is how many calls one carries.
-    pub(crate) fn ready(&self, client: u64, max_requests: Option<u32>) -> Option<Rc<Upstream>> {
-        let usable = |upstream: &Rc<Upstream>| is_usable(upstream, max_requests);
+    /// A connection for another call, if one is open.
+    pub(crate) fn ready(&self, client: u64) -> Option<Rc<Upstream>> {
         if self.mode == PoolMode::Binding {
-            return self.bound.borrow().get(&client).filter(|upstream| usable(upstream)).cloned();
+            return self.bound.borrow().get(&client).filter(|upstream| upstream.is_open()).cloned();
         }
         if self.mode == PoolMode::PingPong {
             let others_wait = self.queue.as_ref().is_some_and(|queue| !queue.is_empty());
-            return if others_wait { None } else { self.free(max_requests) };
+            return if others_wait { None } else { self.free() };
         }
         let mut connections = self.connections.borrow_mut();
         loop {
             let at = self.next.get() % connections.len().max(1);
             let upstream = connections.get(at)?;
-            if usable(upstream) {
+            if self.is_usable(upstream) {
                 self.next.set(at + 1);
                 return Some(Rc::clone(upstream));
             }
@@ -113,9 +117,9 @@ impl RpcPool {
     }
 
     /// A connection that carries no call, for whoever has waited for it (ping-pong).
-    pub(crate) fn free(&self, max_requests: Option<u32>) -> Option<Rc<Upstream>> {
+    pub(crate) fn free(&self) -> Option<Rc<Upstream>> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|upstream| is_usable(upstream, max_requests));
+        connections.retain(|upstream| self.is_usable(upstream));
         // The one used last is the likeliest to be open still.
         let at = connections.iter().rposition(|upstream| upstream.is_free())?;
         let upstream = connections.remove(at);
@@ -188,27 +192,28 @@ impl RpcPool {
         }
     }
 
-    /// Lets go of what is over, and of what has idled for `timeout`.
-    pub(crate) fn sweep(&self, timeout: Option<Duration>) {
-        let now = clock::moment();
-        let keep = |upstream: &Rc<Upstream>| {
-            let expired = upstream.is_free()
-                && timeout.is_some_and(|timeout| now.since(upstream.idle_since()) >= timeout);
-            if expired {
+    /// Whether it takes another call, now or when one of its calls is over.
+    fn is_usable(&self, upstream: &Upstream) -> bool {
+        if self.lifetime.is_over(upstream.requests(), || upstream.age()) || self.has_idled(upstream) {
+            upstream.leave();
+        }
+        upstream.is_open()
+    }
+
+    fn has_idled(&self, upstream: &Upstream) -> bool {
+        self.lifetime.has_idled(|| clock::moment().since(upstream.idle_since())) && upstream.is_free()
+    }
+
+    /// Lets go of what is over, or is not to be used any more.
+    pub(crate) fn sweep(&self) {
+        self.connections.borrow_mut().retain(|upstream| self.is_usable(upstream) || !upstream.is_closed());
+        self.bound.borrow_mut().retain(|_, upstream| {
+            if self.has_idled(upstream) {
                 upstream.leave();
             }
             !upstream.is_closed()
-        };
-        self.connections.borrow_mut().retain(keep);
-        self.bound.borrow_mut().retain(|_, upstream| keep(upstream));
+        });
     }
-}
-
-fn is_usable(upstream: &Upstream, max_requests: Option<u32>) -> bool {
-    if max_requests.is_some_and(|max| upstream.requests() >= max) {
-        upstream.leave();
-    }
-    upstream.is_open()
 }
 
 impl Drop for RpcPool {

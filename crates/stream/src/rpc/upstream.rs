@@ -54,6 +54,7 @@ pub struct Upstream {
     /// It is congested, and nothing has left for a while.
     stalled: Cell<bool>,
     requests: Cell<u32>,
+    opened: Moment,
     idle_since: Cell<Moment>,
     /// The one client whose calls it carries, where it is bound to one.
     bound: RefCell<Weak<Downstream>>,
@@ -162,6 +163,7 @@ impl Upstream {
             waiters: RefCell::default(),
             stalled: Cell::new(false),
             requests: Cell::new(0),
+            opened: clock::moment(),
             idle_since: Cell::new(clock::moment()),
             bound: RefCell::default(),
             missed: Cell::new(0),
@@ -231,6 +233,11 @@ impl Upstream {
     /// Since when it has been idle, as far as it is.
     pub(super) fn idle_since(&self) -> Moment {
         self.idle_since.get()
+    }
+
+    /// For how long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        clock::moment().since(self.opened)
     }
 
     /// How many calls it has carried.
