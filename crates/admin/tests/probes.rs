@@ -323,8 +323,14 @@ fn an_access_log_that_is_disabled_gets_no_lines_until_enabled() {
     let path = admin.directory.path().join("access.log");
     let spec = AccessLogSpec { output: LogOutput::File(path.clone()), format: Some("%protocol%".into()) };
     let access = admin.context.logs.access_log(&spec).unwrap().writer();
-    let connection =
-        ConnectionInfo { id: 1, listener: "l".into(), listener_type: "".into(), local: None, remote: None };
+    let connection = ConnectionInfo {
+        id: 1,
+        listener: "l".into(),
+        listener_type: "".into(),
+        local: None,
+        remote: None,
+        redirected: None,
+    };
     let info = RequestInfo::new(Rc::new(connection), Protocol::Http1, 1, Instant::now(), SystemTime::now());
     let lines = || {
         access.write(&LogContext::new(&info));

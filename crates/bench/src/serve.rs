@@ -14,7 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use mosn_codec::rpc::{FrameKind, FrameView, Side};
-use mosn_net::{BoundListener, ListenOn};
+use mosn_net::{BoundListener, ListenOn, ListenOptions};
 use slab::Slab;
 
 use crate::{
@@ -97,7 +97,7 @@ pub fn echo(protocol: &str) -> io::Result<SocketAddr> {
 }
 
 fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener, RunError> {
-    match mosn_net::bind(&ListenOn::Tcp(address), shared)? {
+    match mosn_net::bind(&ListenOn::Tcp(address), ListenOptions { reuse_port: shared, transparent: false })? {
         BoundListener::Tcp(listener) => Ok(listener),
         BoundListener::Unix(_) => unreachable!("a TCP address was asked for"),
     }

@@ -220,11 +220,6 @@ fn what_is_not_built_says_so_when_it_is_used() {
             "servers[0].listeners[0].stream_filters[0].type",
             "stream filter fault",
         ),
-        (
-            listener(r#""use_original_dst":"redirect""#),
-            "servers[0].listeners[0].use_original_dst",
-            "original destination lookup",
-        ),
         (cluster(r#""tls_context":{"status":true}"#), "cluster_manager.clusters[0].tls_context", "TLS"),
         (r#""tracing":{"enable":true,"driver":"otel"}"#.to_owned(), "tracing", "tracing"),
         (

@@ -22,6 +22,25 @@ pub struct ConnectionInfo {
     pub local: Option<SocketAddr>,
     /// The peer; on listeners that restore the original destination, that destination, as in MOSN.
     pub remote: Option<SocketAddr>,
+    /// What is known of a connection whose original destination was restored.
+    pub redirected: Option<Redirected>,
+}
+
+/// A connection that was on its way elsewhere.
+#[derive(Debug)]
+pub struct Redirected {
+    /// Where it was going, as `ip:port`.
+    pub destination: Box<str>,
+    /// Where it comes from.
+    pub peer: Option<SocketAddr>,
+}
+
+impl ConnectionInfo {
+    /// Where it comes from.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.redirected.as_ref().map_or(self.remote, |redirected| redirected.peer)
+    }
 }
 
 /// One request, from the first byte of its head to its access-log line.

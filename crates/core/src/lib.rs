@@ -13,6 +13,6 @@ mod variable;
 pub use failure::{Failure, FailureRow};
 pub use flags::ResponseFlags;
 pub use headers::{FieldList, FieldRanges, FrameHeaders, Headers, HeadersIter};
-pub use info::{ConnectionInfo, RequestInfo};
+pub use info::{ConnectionInfo, Redirected, RequestInfo};
 pub use message::{BodyLength, Frame, Protocol, RequestHead, Reset, ResponseHead, Scheme, is_authority};
 pub use variable::{HeadPart, Variable};

@@ -26,6 +26,8 @@ pub enum Variable {
     UpstreamAddress,
     DownstreamLocalAddress,
     DownstreamRemoteAddress,
+    /// The client's, also where the other is the original destination; ours.
+    DownstreamPeerAddress,
     /// MOSN's `upstream_host`, which is the host's configured name, never its address.
     UpstreamHostname,
     UpstreamCluster,
@@ -72,7 +74,7 @@ pub enum HeadPart {
 }
 
 /// The names that stand for themselves.
-static FIXED: [(&str, Variable); 69] = {
+static FIXED: [(&str, Variable); 70] = {
     use {
         HeadPart as H,
         Protocol::{Http1, Http2},
@@ -98,6 +100,7 @@ static FIXED: [(&str, Variable); 69] = {
         ("upstream_local_address", V::UpstreamAddress),
         ("downstream_local_address", V::DownstreamLocalAddress),
         ("downstream_remote_address", V::DownstreamRemoteAddress),
+        ("downstream_direct_remote_address", V::DownstreamPeerAddress),
         ("upstream_host", V::UpstreamHostname),
         ("upstream_cluster", V::UpstreamCluster),
         ("trace_id", V::TraceId),

@@ -25,6 +25,35 @@ pub enum Transport {
     Memory(tokio::io::DuplexStream),
 }
 
+impl Transport {
+    /// Our address; `None` on unix sockets.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok().map(canonical),
+            Self::Unix(_) => None,
+            #[cfg(feature = "memory")]
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Where the connection was going before `REDIRECT` sent it here.
+    ///
+    /// # Errors
+    /// The socket's, such as for a connection that nobody redirected; `Unsupported` on unix sockets.
+    pub fn original_destination(&self) -> io::Result<SocketAddr> {
+        let Self::Tcp(stream) = self else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let socket = socket2::SockRef::from(stream);
+        let original = match canonical(stream.local_addr()?) {
+            SocketAddr::V4(_) => socket.original_dst_v4()?,
+            SocketAddr::V6(_) => socket.original_dst_v6()?,
+        };
+        original.as_socket().map(canonical).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Counts the bytes of a connection, for metrics.
 pub trait Meter {
     /// So many bytes were read.
@@ -67,12 +96,7 @@ impl Io {
     /// Our address; `None` on unix sockets.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.transport {
-            Transport::Tcp(stream) => stream.local_addr().ok().map(canonical),
-            Transport::Unix(_) => None,
-            #[cfg(feature = "memory")]
-            Transport::Memory(_) => None,
-        }
+        self.transport.local_addr()
     }
 
     /// Completes when there is something to read, an error or the end included. Holds no buffer.

@@ -14,5 +14,6 @@ pub mod timer;
 pub use detached::Detached;
 pub use io::{Io, Meter, Transport};
 pub use socket::{
-    BoundListener, ConnectOptions, ListenOn, SocketError, bind, connect_any, connect_tcp, connect_unix,
+    BoundListener, ConnectOptions, ListenOn, ListenOptions, SocketError, bind, connect_any, connect_tcp,
+    connect_unix, is_local,
 };

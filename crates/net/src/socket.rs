@@ -1,7 +1,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     task::Poll,
@@ -39,7 +39,9 @@ impl SocketError {
     fn new(address: impl ToString, source: io::Error) -> Self {
         let hint = match source.kind() {
             io::ErrorKind::AddrInUse => "; another process holds it, `ss -lntp` shows which",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need CAP_NET_BIND_SERVICE, and use_original_dst tproxy needs CAP_NET_ADMIN"
+            }
             io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
             _ => "",
         };
@@ -47,15 +49,24 @@ impl SocketError {
     }
 }
 
-/// Binds a TCP listener. An unspecified address takes both families on one socket where the kernel
+/// What a listening TCP socket is given before it is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Others may bind the same address, and the kernel shares connections out.
+    pub reuse_port: bool,
+    /// Takes connections to any address that `TPROXY` sends here (`IP_TRANSPARENT`).
+    pub transparent: bool,
+}
+
+/// Binds a listener. An unspecified address takes both families on one socket where the kernel
 /// can, so that IPv6 clients reach a listener on `0.0.0.0`, as in MOSN.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn bind(address: &ListenOn, reuse_port: bool) -> Result<BoundListener, SocketError> {
+pub fn bind(address: &ListenOn, options: ListenOptions) -> Result<BoundListener, SocketError> {
     match address {
         ListenOn::Tcp(address) => {
-            bind_tcp(*address, reuse_port).map(BoundListener::Tcp).map_err(|e| SocketError::new(address, e))
+            bind_tcp(*address, options).map(BoundListener::Tcp).map_err(|e| SocketError::new(address, e))
         }
         ListenOn::Unix(path) => {
             bind_unix(path).map(BoundListener::Unix).map_err(|e| SocketError::new(path.display(), e))
@@ -72,25 +83,33 @@ pub enum ListenOn {
     Unix(PathBuf),
 }
 
-fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: SocketAddr, options: ListenOptions) -> io::Result<std::net::TcpListener> {
     if address.ip().is_unspecified() {
         let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
-        match listen(both, reuse_port, true) {
+        match listen(both, options, true) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
             done => return done,
         }
     }
-    listen(address, reuse_port, false)
+    listen(address, options, false)
 }
 
-fn listen(address: SocketAddr, reuse_port: bool, both: bool) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, options: ListenOptions, both: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!both)?;
     }
     socket.set_reuse_address(true)?;
-    if reuse_port {
+    if options.reuse_port {
         socket.set_reuse_port(true)?;
+    }
+    if options.transparent {
+        if address.is_ipv6() {
+            socket.set_ip_transparent_v6(true)?;
+        }
+        if address.is_ipv4() || both {
+            socket.set_ip_transparent_v4(true)?;
+        }
     }
     // Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
@@ -116,6 +135,19 @@ fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     };
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Whether packets to `ip` stay on this machine. Sends none.
+#[must_use]
+pub fn is_local(ip: IpAddr) -> bool {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // The system answers from the address that it sends to, if it has it.
+    let own = || {
+        let socket = std::net::UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        io::Result::Ok(socket.local_addr()?.ip() == ip)
+    };
+    ip.is_loopback() || ip.is_unspecified() || own().unwrap_or(false)
 }
 
 /// What a socket is given before it connects.
@@ -235,6 +267,15 @@ mod tests {
         let expected = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
         assert_eq!(alternate(&given), expected);
         assert!(alternate(&[]).is_empty());
+    }
+
+    #[test]
+    fn own_addresses_are_told_from_others() {
+        for ip in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1"] {
+            assert!(is_local(ip.parse().expect("an address")), "{ip}");
+        }
+        // Of documentation (RFC 5737).
+        assert!(!is_local("192.0.2.1".parse().expect("an address")));
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
-use mosn_config::model::MirrorSpec;
+use mosn_config::model::{MirrorSpec, OriginalDstSpec};
 use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
 use mosn_net::timer::Timer;
 use mosn_router::{
@@ -333,11 +333,8 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         budget: &mut Budget<U>,
     ) -> Result<Chosen<U>, NotAcquired> {
         let &Target { protocol, metadata, hash, ref position, .. } = target;
-        let head = &self.report.head;
-        let destination = self.proxy.upstreams.destination_header(&target.cluster).and_then(|name| {
-            let value = if name == "host" { &head.authority[..] } else { head.headers.get(name)? };
-            std::str::from_utf8(value).ok()
-        });
+        let original = self.proxy.upstreams.original_dst(&target.cluster);
+        let destination = original.and_then(|original| self.destination(original));
         let choice = Choice {
             metadata,
             hash,
@@ -376,8 +373,21 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         done
     }
 
+    /// Where the request says that it goes, or else its connection was going.
+    fn destination(&self, original: &OriginalDstSpec) -> Option<&str> {
+        let head = &self.report.head;
+        let header = original.header.as_deref().and_then(|name| match name {
+            "host" => Some(&head.authority[..]).filter(|host| !host.is_empty()),
+            name => head.headers.get(name),
+        });
+        match header {
+            Some(value) => std::str::from_utf8(value).ok(),
+            None => Some(&self.report.info.connection.redirected.as_ref()?.destination),
+        }
+    }
+
     fn client_address(&self) -> Option<IpAddr> {
-        Some(self.stream.connection().remote?.ip())
+        Some(self.stream.connection().peer()?.ip())
     }
 
     /// Changes the head as the route wants it; once, however many tries there are.

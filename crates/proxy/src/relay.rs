@@ -57,7 +57,7 @@ impl<U: Upstreams> Proxy<U> {
         let cluster = self.upstreams.cluster(&pick.name)?;
         let rpc =
             RpcUse { protocol: call.protocol, spec: self.settings.rpc(protocol), client: call.connection.id };
-        let hash = forward.hash(subject, call.connection.remote.map(|remote| remote.ip()));
+        let hash = forward.hash(subject, call.connection.peer().map(|peer| peer.ip()));
         if hash.cookie.is_some() {
             return None;
         }

@@ -1,7 +1,6 @@
 use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
-use mosn_config::model::Discovery;
-use mosn_config::model::RpcSpec;
+use mosn_config::model::{Discovery, OriginalDstSpec, RpcSpec};
 use mosn_core::{Failure, Protocol};
 use mosn_net::clock;
 use mosn_router::Metadata;
@@ -55,8 +54,8 @@ pub trait Upstreams: Sized + 'static {
         Err(None)
     }
 
-    /// The header in which requests to this cluster say where they go, if they do.
-    fn destination_header<'a>(&self, _cluster: &'a Self::Cluster) -> Option<&'a str> {
+    /// How it is known where requests to this cluster go, if that is not for the cluster to say.
+    fn original_dst<'a>(&self, _cluster: &'a Self::Cluster) -> Option<&'a OriginalDstSpec> {
         None
     }
 
@@ -73,7 +72,7 @@ pub struct Choice<'a> {
     pub hash: Option<u64>,
     /// Where balancers that go on from their last choice keep it, from one try to the next.
     pub position: &'a Cell<Option<u32>>,
-    /// Where the request says that it goes, if the cluster asks it.
+    /// Where the request goes by itself, if the cluster leaves it to that.
     pub destination: Option<&'a str>,
     /// The host, where it was chosen already.
     pub host: Option<&'a Arc<Host>>,
@@ -228,8 +227,8 @@ impl Upstreams for Pools {
         Self::line(self, cluster, rpc, &mut cx)
     }
 
-    fn destination_header<'a>(&self, cluster: &'a LocalCluster) -> Option<&'a str> {
-        cluster.cluster().destination_header()
+    fn original_dst<'a>(&self, cluster: &'a LocalCluster) -> Option<&'a OriginalDstSpec> {
+        cluster.cluster().original_dst()
     }
 
     fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {

@@ -9,6 +9,7 @@ mod aftermath;
 mod chain;
 mod control;
 mod process;
+mod redirect;
 mod signals;
 mod updates;
 mod worker;

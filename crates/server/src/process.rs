@@ -15,7 +15,7 @@ use mosn_config::{
     Loaded, WriteBack,
     model::{Config, ListenerAddress, ListenerSpec, NetworkFilterSpec, RouterSource, ServerSpec},
 };
-use mosn_net::{BoundListener, Detached, ListenOn, SocketError, bind};
+use mosn_net::{BoundListener, Detached, ListenOn, ListenOptions, SocketError, bind};
 use mosn_proxy::Routers;
 use mosn_router::{BuildError, Router};
 use mosn_telemetry::{AccessLogError, LogError, LogHandle, ProcessState, Registry};
@@ -179,6 +179,8 @@ impl Process {
         ProcessState::Starting.store(&state);
         let mut acceptors = JoinSet::new();
         let mut count = 0;
+        // Before they accept, every worker knows whom they hand connections to.
+        model.listeners.sort_by_key(|listener| listener.original_dst.is_some());
         for spec in model.listeners {
             shared.registry.declare_listener(&spec.name);
             listen(spec, &mut count, &logs, &workers, &mut acceptors)?;
@@ -354,8 +356,10 @@ fn listen(
         ListenerAddress::Unix(path) => ListenOn::Unix(path.clone()),
         ListenerAddress::Udp(_) => return Err(StartError::Udp(name)),
     };
+    let transparent = spec.original_dst.is_some_and(|how| how.transparent);
     let bound = |reuse_port| {
-        bind(&on, reuse_port).map_err(|source| StartError::Bind { listener: Arc::clone(&name), source })
+        bind(&on, ListenOptions { reuse_port, transparent })
+            .map_err(|source| StartError::Bind { listener: Arc::clone(&name), source })
     };
     let per_worker = spec.reuse_port && matches!(spec.address, ListenerAddress::Tcp(_));
     let mut sockets: Vec<Option<BoundListener>> = Vec::new();
@@ -371,14 +375,14 @@ fn listen(
     }
     let index = *count;
     *count += 1;
-    let address = spec.address.to_string();
+    let (address, bound_here) = (spec.address.to_string(), spec.bind);
     let listener = Arc::new(SharedListener { spec, access_logs });
     for (at, worker) in workers.iter().enumerate() {
         let socket = sockets.get_mut(at).and_then(Option::take);
         // A worker ends only after this process has stopped using it.
         let _ = worker.seat.sender.send(Command::Listen(Arc::clone(&listener), socket));
     }
-    tracing::info!("listener {name} on {address}");
+    tracing::info!("listener {name} {} {address}", if bound_here { "on" } else { "for connections to" });
     if let Some(socket) = shared_socket {
         let seats: Vec<_> = workers.iter().map(|worker| worker.seat.clone()).collect();
         acceptors.spawn(accept(socket, name, move |transport| {

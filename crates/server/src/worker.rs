@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io,
+    net::SocketAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -13,9 +14,10 @@ use std::{
 };
 
 use mosn_config::model::{
-    ChainMatch, DownstreamProtocols, FilterChainSpec, ListenerSpec, NetworkFilterSpec, RouterSource,
+    ChainMatch, DownstreamProtocols, FilterChainSpec, ListenerAddress, ListenerSpec, NetworkFilterSpec,
+    RouterSource,
 };
-use mosn_core::{ConnectionInfo, Protocol, Scheme};
+use mosn_core::{ConnectionInfo, Protocol, Redirected, Scheme};
 use mosn_net::{BoundListener, Detached, Io, Meter, Transport, clock, timer};
 use mosn_proxy::{Proxy, ProxySettings, RouterLookup, Routers};
 use mosn_router::Router;
@@ -30,6 +32,7 @@ use tokio::{
 use crate::{
     accept::{Seat, accept},
     chain::{self, Traits},
+    redirect,
 };
 
 /// How often a worker hands over its access-log lines and looks through its idle connections.
@@ -168,6 +171,9 @@ struct Chain {
 
 impl Local {
     fn listen(self: &Rc<Self>, shared: &Arc<SharedListener>, socket: Option<BoundListener>) {
+        if let (ListenerAddress::Tcp(address), true) = (&shared.spec.address, shared.spec.bind) {
+            self.pools.listens_on(*address);
+        }
         let index = self.listeners.borrow().len();
         let listener = Rc::new(LocalListener::new(self, shared));
         self.listeners.borrow_mut().push(Rc::clone(&listener));
@@ -194,11 +200,26 @@ impl Local {
         };
         match transport {
             Ok(transport) => {
+                let destination = listener.destination(&transport);
+                let listener = self.hand_over(listener, destination);
                 let io = Io::new(transport, Rc::clone(&listener.meter));
-                tokio::task::spawn_local(serve(listener, io, seated));
+                tokio::task::spawn_local(serve(listener, io, destination, seated));
             }
             Err(error) => tracing::error!("a connection of {} is lost: {error}", listener.shared.spec.name),
         }
+    }
+
+    /// The listener that a connection to this destination is for.
+    fn hand_over(
+        &self,
+        accepted_by: Rc<LocalListener>,
+        destination: Option<SocketAddr>,
+    ) -> Rc<LocalListener> {
+        let listeners = self.listeners.borrow();
+        let specs = listeners.iter().map(|listener| &listener.shared.spec);
+        let to_local = accepted_by.shared.spec.original_dst.is_some_and(|how| how.fallback_to_local);
+        let found = destination.and_then(|destination| redirect::hand_over(specs, destination, to_local));
+        found.map_or(accepted_by, |index| Rc::clone(&listeners[index]))
     }
 
     async fn drain(&self) {
@@ -266,6 +287,12 @@ impl LocalListener {
         }
     }
 
+    /// Where a connection was going that was redirected here, if this listener is for such.
+    fn destination(&self, transport: &Transport) -> Option<SocketAddr> {
+        let spec = &self.shared.spec;
+        spec.original_dst.and_then(|how| redirect::destination(transport, how, &spec.name))
+    }
+
     /// Opens connections for the calls that its RPC clients are going to make.
     fn warm_up(&self, pools: &Pools) {
         let mut left = WARM_HOSTS;
@@ -280,7 +307,7 @@ impl LocalListener {
         }
     }
 
-    fn chain(&self, io: &Io) -> Option<&Chain> {
+    fn chain(&self, io: &Io, destination: Option<SocketAddr>) -> Option<&Chain> {
         // The common case: one chain that takes everything.
         if let [chain] = &self.chains[..]
             && chain.matches == ChainMatch::default()
@@ -288,7 +315,7 @@ impl LocalListener {
             return Some(chain);
         }
         let traits = Traits {
-            destination: io.local_addr(),
+            destination: destination.or_else(|| io.local_addr()),
             source: io.peer_addr(),
             transport: "raw_buffer",
             ..Traits::default()
@@ -334,8 +361,9 @@ impl Chain {
     }
 }
 
-async fn serve(listener: Rc<LocalListener>, io: Io, seated: Seated) {
-    let Some(chain) = listener.chain(&io) else {
+/// `destination` is where the connection was going before it was redirected.
+async fn serve(listener: Rc<LocalListener>, io: Io, destination: Option<SocketAddr>, seated: Seated) {
+    let Some(chain) = listener.chain(&io, destination) else {
         return;
     };
     let spec = &listener.shared.spec;
@@ -346,7 +374,11 @@ async fn serve(listener: Rc<LocalListener>, io: Io, seated: Seated) {
             listener: Arc::clone(&spec.name),
             listener_type: Arc::clone(&spec.kind),
             local: io.local_addr(),
-            remote: io.peer_addr(),
+            remote: destination.or_else(|| io.peer_addr()),
+            redirected: destination.map(|destination| Redirected {
+                destination: destination.to_string().into(),
+                peer: io.peer_addr(),
+            }),
         }),
         scheme: Scheme::Http,
         limits: Rc::clone(&chain.limits),

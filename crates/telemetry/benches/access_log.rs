@@ -18,6 +18,7 @@ fn info() -> RequestInfo {
         listener_type: "ingress".into(),
         local: Some(([127, 0, 0, 1], 2045).into()),
         remote: Some(([10, 1, 2, 3], 51000).into()),
+        redirected: None,
     };
     let mut info =
         RequestInfo::new(Rc::new(connection), Protocol::Http1, 5678, Instant::now(), SystemTime::now());

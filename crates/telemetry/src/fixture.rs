@@ -22,6 +22,7 @@ pub(crate) fn info(protocol: Protocol) -> RequestInfo {
         listener_type: "ingress".into(),
         local: Some(([127, 0, 0, 1], 2045).into()),
         remote: Some(([10, 1, 2, 3], 51000).into()),
+        redirected: None,
     };
     let mut info = RequestInfo::new(Rc::new(connection), protocol, 5, Instant::now(), start());
     info.upstream_protocol = Some(Protocol::Http2);
@@ -42,8 +43,14 @@ pub(crate) fn info(protocol: Protocol) -> RequestInfo {
 
 /// A request that has nothing but its connection.
 pub(crate) fn bare(protocol: Protocol) -> RequestInfo {
-    let connection =
-        ConnectionInfo { id: 1, listener: "".into(), listener_type: "".into(), local: None, remote: None };
+    let connection = ConnectionInfo {
+        id: 1,
+        listener: "".into(),
+        listener_type: "".into(),
+        local: None,
+        remote: None,
+        redirected: None,
+    };
     let mut info = RequestInfo::new(Rc::new(connection), protocol, 1, Instant::now(), start());
     info.finished = Some(Duration::ZERO);
     info.flags = ResponseFlags::NO_HEALTHY_UPSTREAM;

@@ -7,7 +7,7 @@ use std::{
 
 use mosn_config::model::{
     BalancerKind, Breakers, ClusterSpec, Discovery, HealthCheckSpec, HostSpec, KeepaliveSpec, LocalitySpec,
-    Name,
+    Name, OriginalDstSpec,
 };
 
 use crate::{
@@ -221,17 +221,17 @@ impl Cluster {
         hosts.choose(cx, terms)
     }
 
-    /// The header in which requests say where they go; `None` = they do not.
+    /// How it is known where requests go, if that is not for a balancer to say.
     #[must_use]
-    pub fn destination_header(&self) -> Option<&str> {
-        self.spec.balancing.original_dst.as_ref().map(|original| &*original.header)
+    pub fn original_dst(&self) -> Option<&OriginalDstSpec> {
+        self.spec.balancing.original_dst.as_deref()
     }
 
-    /// The host that a request names which says where it goes: of no cluster's list, never checked,
-    /// and to be kept by the caller; a name without a port has 80. `None` if it names none.
+    /// The host of a request of which it is known where it goes: of no cluster's list, never checked,
+    /// and to be kept by the caller; a name without a port has 80. `None` if that is no address.
     #[must_use]
     pub fn destination(&self, target: &str) -> Option<Arc<Host>> {
-        let spec = self.spec.balancing.original_dst.as_ref()?;
+        let spec = self.original_dst()?;
         let address = match HostAddress::parse(target) {
             Some(HostAddress::Unix(_)) => return None,
             Some(HostAddress::Ip(address)) if spec.replace_local => format!("127.0.0.1:{}", address.port()),

@@ -206,7 +206,7 @@ pub struct BalancingSpec {
     pub hash_balance_percent: u32,
     /// New and recovered hosts get their share bit by bit.
     pub slow_start: Option<SlowStartSpec>,
-    /// Where requests say where they go (original destination).
+    /// How it is known where requests go (original destination).
     pub original_dst: Option<Box<OriginalDstSpec>>,
     /// Hosts by labels.
     pub subset: Option<Box<SubsetSpec>>,
@@ -241,11 +241,12 @@ impl Default for BalancingSpec {
     }
 }
 
-/// Where requests say where they go.
+/// How it is known where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalDstSpec {
-    /// In this header; lower case.
-    pub header: Name,
+    /// This header says it, in lower case; without it, or where a request does not have it, the
+    /// original destination of the client's connection counts.
+    pub header: Option<Name>,
     /// To 127.0.0.1 on that port instead.
     pub replace_local: bool,
 }

@@ -3,7 +3,6 @@ use std::time::Duration;
 use super::Names;
 use super::route::positive;
 use crate::document::At;
-use crate::features::Feature;
 use crate::model::{BalancerKind, BalancingSpec, OriginalDstSpec, SlowStartSpec, SubsetFallback, SubsetSpec};
 use crate::mosn::{Cluster, EwmaConfig, LbSubsetConfig, SlowStart};
 use crate::problem::Severity;
@@ -103,12 +102,11 @@ fn original_dst(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> Option<Box
     }
     let given = &cluster.original_dst_lb_config;
     let at = at.key("original_dst_lb_config");
-    if !given.use_header {
-        at.key("use_header").needs(Feature::OriginalDst);
-    }
-    let header = if given.header_name.is_empty() { "host" } else { &given.header_name };
-    super::header::check_name(&at.key("header_name"), header);
-    let header = names.share(&header.to_ascii_lowercase());
+    let header = given.use_header.then(|| {
+        let header = if given.header_name.is_empty() { "host" } else { &given.header_name };
+        super::header::check_name(&at.key("header_name"), header);
+        names.share(&header.to_ascii_lowercase())
+    });
     Some(Box::new(OriginalDstSpec { header, replace_local: given.replace_local }))
 }
 

@@ -217,7 +217,10 @@ fn original_dst(at: &At<'_>, listener: &Listener) -> Option<OriginalDst> {
         }
     };
     check_listener_filters(at, listener);
-    at.key("use_original_dst").needs(Feature::OriginalDst);
+    if listener.network.eq_ignore_ascii_case("unix") {
+        at.key("use_original_dst").warning("has no effect: nothing is redirected to a unix socket");
+        return None;
+    }
     let fallback_to_local = listener.listener_filters.iter().any(|filter| {
         matches!(&filter.config, ListenerFilterConfig::OriginalDst(config) if config.fallback_to_local)
     });

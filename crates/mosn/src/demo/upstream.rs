@@ -55,6 +55,7 @@ async fn accept(name: &'static str, listener: TcpListener) {
                 listener_type: Arc::default(),
                 local: io.local_addr(),
                 remote: io.peer_addr(),
+                redirected: None,
             }),
             scheme: Scheme::Http,
             limits: Rc::clone(&limits),

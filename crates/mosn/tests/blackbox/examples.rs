@@ -1,6 +1,6 @@
 //! Every example starts, and answers on the routes that need no upstream.
 
-use std::{fs, path::Path};
+use std::{borrow::Borrow, fs, path::Path};
 
 use mosn_tests::{Client, Mosn, Origin, Request};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn the_hashing_example_keeps_a_user_and_a_cookie_at_one_host() {
 
 /// Lets the harness choose the ports.
 fn move_ports(document: &mut Value) {
-    for listener in document["servers"][0]["listeners"].as_array_mut().unwrap() {
+    for listener in bound(document["servers"][0]["listeners"].as_array_mut().unwrap().iter_mut()) {
         let address = listener["address"].as_str().unwrap();
         listener["address"] = format!("{}:0", address.rsplit_once(':').unwrap().0).into();
     }
@@ -96,10 +96,14 @@ fn move_ports(document: &mut Value) {
     }
 }
 
+fn bound<T: Borrow<Value>>(listeners: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    listeners.filter(|listener| listener.borrow()["bind_port"] == true)
+}
+
 /// Asks every direct response of every listener; how many there were.
 fn ask_all(mosn: &Mosn, server: &Value) -> usize {
     let mut answered = 0;
-    for listener in server["listeners"].as_array().unwrap() {
+    for listener in bound(server["listeners"].as_array().unwrap().iter()) {
         let name = listener["name"].as_str().unwrap();
         let proxy = &listener["filter_chains"][0]["filters"][0]["config"];
         let protocols: &[&str] = match proxy["downstream_protocol"].as_str().unwrap() {

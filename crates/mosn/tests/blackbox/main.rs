@@ -21,6 +21,7 @@ mod outage;
 mod pools;
 mod protocol;
 mod quick_start;
+mod redirect;
 mod retries;
 mod routing;
 mod rpc_examples;

@@ -51,7 +51,7 @@ pub(super) fn body(frames: &[Frame]) -> Vec<u8> {
 
 /// A client's side of one request.
 pub(super) struct Client {
-    info: Rc<ConnectionInfo>,
+    pub(super) info: Rc<ConnectionInfo>,
     up: Script<Result<Frame, Failure>>,
     gone: Script<Failure>,
     appetite: Appetite,
@@ -66,6 +66,7 @@ impl Client {
             listener_type: Arc::from("ingress"),
             local: None,
             remote: None,
+            redirected: None,
         };
         Self {
             info: Rc::new(info),

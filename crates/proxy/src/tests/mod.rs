@@ -2,6 +2,7 @@
 
 mod bodies;
 mod client;
+mod destinations;
 mod dropping;
 mod failures;
 mod gone;

@@ -244,6 +244,7 @@ impl World {
                 listener_type: Arc::from(""),
                 local: None,
                 remote: None,
+                redirected: None,
             }),
             scheme: Scheme::Http,
             limits: Rc::new(HttpLimits::default()),

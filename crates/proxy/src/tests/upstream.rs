@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::StatusCode;
+use mosn_config::model::OriginalDstSpec;
 use mosn_core::{Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
 use mosn_stream::{ClientStream, Reply};
 use mosn_telemetry::UpstreamMetrics;
@@ -93,12 +94,14 @@ pub(super) struct Sent {
     pub(super) tried: Vec<HostId>,
     pub(super) fresh: bool,
     pub(super) hash: Option<u64>,
+    pub(super) destination: Option<String>,
     pub(super) position: Option<u32>,
 }
 
 /// A cluster as a request has it.
 pub(super) struct Named {
     metrics: Arc<UpstreamMetrics>,
+    original_dst: Option<OriginalDstSpec>,
     /// Where its requests go, if it is not the one cluster.
     other: Option<Rc<Upstream>>,
 }
@@ -107,6 +110,8 @@ pub(super) struct Named {
 pub(super) struct Upstream {
     /// `m`, which copies go to.
     pub(super) mirror: RefCell<Option<Rc<Upstream>>>,
+    /// Whether requests say where they go.
+    pub(super) original_dst: Option<OriginalDstSpec>,
     /// Counts what is in flight as a real one does.
     pub(super) breakers: RefCell<Option<Arc<Cluster>>>,
     /// What comes once the plans are used up.
@@ -146,6 +151,7 @@ impl Upstream {
     pub(super) fn new(plans: Vec<Plan>) -> Self {
         Self {
             mirror: RefCell::default(),
+            original_dst: None,
             breakers: RefCell::default(),
             otherwise: Cell::default(),
             plans: RefCell::new(plans.into()),
@@ -170,6 +176,7 @@ impl Upstream {
             tried: choice.tried.to_vec(),
             fresh: choice.fresh,
             hash: choice.hash,
+            destination: choice.destination.map(Into::into),
             position: choice.position.get(),
             ..Sent::default()
         }));
@@ -218,7 +225,11 @@ impl Upstreams for Upstream {
     type RetryToken = (Counted, Option<RetryToken>);
 
     fn cluster(&self, name: &str) -> Option<Rc<Self::Cluster>> {
-        let named = |upstream: &Self, other| Named { metrics: Arc::clone(&upstream.metrics), other };
+        let named = |upstream: &Self, other| Named {
+            metrics: Arc::clone(&upstream.metrics),
+            original_dst: upstream.original_dst.clone(),
+            other,
+        };
         match (name, &*self.mirror.borrow()) {
             ("c", _) => Some(Rc::new(named(self, None))),
             ("m", Some(mirror)) => Some(Rc::new(named(mirror, Some(Rc::clone(mirror))))),
@@ -228,6 +239,10 @@ impl Upstreams for Upstream {
 
     fn metrics<'a>(&self, cluster: &'a Self::Cluster) -> &'a UpstreamMetrics {
         &cluster.metrics
+    }
+
+    fn original_dst<'a>(&self, cluster: &'a Self::Cluster) -> Option<&'a OriginalDstSpec> {
+        cluster.original_dst.as_ref()
     }
 
     fn found_by_name(&self, _cluster: &Self::Cluster) -> bool {

@@ -112,6 +112,7 @@ impl Wire {
                 listener_type: Arc::from(""),
                 local: None,
                 remote: None,
+                redirected: None,
             }),
             scheme: Scheme::Http,
             limits: Rc::new(HttpLimits::default()),

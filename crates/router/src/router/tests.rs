@@ -549,6 +549,7 @@ fn expressions_see_the_request_and_all_must_hold() {
         listener_type: "".into(),
         local: Some(local),
         remote: None,
+        redirected: None,
     };
     let start = (std::time::Instant::now(), std::time::SystemTime::UNIX_EPOCH);
     let info = Info(RequestInfo::new(connection.into(), mosn_core::Protocol::Http2, 1, start.0, start.1));

@@ -15,7 +15,8 @@ use std::{
 use mosn_config::model::Name;
 use mosn_core::Failure;
 use mosn_net::{
-    ConnectOptions, Io, Meter, Transport, clock, connect_any, connect_tcp, connect_unix, timer::Timer,
+    ConnectOptions, Io, Meter, Transport, clock, connect_any, connect_tcp, connect_unix, is_local,
+    timer::Timer,
 };
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{Cluster, ConnectionToken, Host, HostAddress};
@@ -41,6 +42,8 @@ pub(super) struct Connector {
     /// This worker's shards of the host's metrics and the cluster's.
     pub(super) metrics: [Arc<UpstreamMetrics>; 2],
     resolved: RefCell<Option<Resolved>>,
+    /// Where it must not lead, if requests choose where it leads.
+    own: Option<Rc<RefCell<Vec<SocketAddr>>>>,
     pause: Cell<Option<Pause>>,
 }
 
@@ -63,8 +66,12 @@ struct Pause {
 }
 
 impl Connector {
-    pub(super) fn new(host: Arc<Host>, metrics: [Arc<UpstreamMetrics>; 2]) -> Rc<Self> {
-        Rc::new(Self { host, metrics, resolved: RefCell::default(), pause: Cell::new(None) })
+    pub(super) fn new(
+        host: Arc<Host>,
+        metrics: [Arc<UpstreamMetrics>; 2],
+        own: Option<Rc<RefCell<Vec<SocketAddr>>>>,
+    ) -> Rc<Self> {
+        Rc::new(Self { host, metrics, resolved: RefCell::default(), own, pause: Cell::new(None) })
     }
 
     /// Whether connects have failed, and the next must wait.
@@ -114,12 +121,27 @@ impl Connector {
 
     async fn dial(self: &Rc<Self>, options: ConnectOptions) -> io::Result<Transport> {
         match &self.host.address {
-            HostAddress::Ip(address) => connect_tcp(*address, options).await.map(Transport::Tcp),
+            HostAddress::Ip(address) => {
+                self.check_own(&[*address])?;
+                connect_tcp(*address, options).await.map(Transport::Tcp)
+            }
             HostAddress::Unix(path) => connect_unix(path).await.map(Transport::Unix),
             HostAddress::Name { host, port } => {
                 let addresses = self.addresses(host, *port).await?;
+                self.check_own(&addresses)?;
                 connect_any(&addresses, options).await.map(Transport::Tcp)
             }
+        }
+    }
+
+    fn check_own(&self, addresses: &[SocketAddr]) -> io::Result<()> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let leads_here = |address: &SocketAddr| own.borrow().iter().any(|own| is_own(*own, *address));
+        match addresses.iter().find(|address| leads_here(address)) {
+            None => Ok(()),
+            Some(address) => Err(io::Error::other(format!(
+                "{address} is a listener of this process, to which the request would come back for ever"
+            ))),
         }
     }
 
@@ -163,6 +185,12 @@ impl Connector {
     pub(super) fn count_open(&self, token: ConnectionToken) -> Box<dyn Held> {
         Box::new(OpenConnection { metrics: self.metrics.clone(), remote: Cell::new(false), _token: token })
     }
+}
+
+/// Whether a connection to `address` arrives at a listener on `own`.
+fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
+    let (own_ip, ip) = (own.ip(), address.ip().to_canonical());
+    own.port() == address.port() && (own_ip == ip || (own_ip.is_unspecified() && is_local(ip)))
 }
 
 impl Pause {
@@ -216,5 +244,27 @@ impl Meter for ClusterMeter {
 
     fn written(&self, bytes: u64) {
         self.0.connection_bytes_write.add(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own;
+
+    #[test]
+    fn a_listener_is_reached_by_its_address_or_by_any_of_this_machine() {
+        for (own, address, reached) in [
+            ("10.0.0.1:80", "10.0.0.1:80", true),
+            ("10.0.0.1:80", "10.0.0.1:81", false),
+            ("10.0.0.1:80", "10.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "[::1]:80", true),
+            ("[::]:80", "[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "192.0.2.1:80", false),
+            ("0.0.0.0:80", "0.0.0.0:80", true),
+        ] {
+            let (own, to) = (own.parse().expect("an address"), address.parse().expect("an address"));
+            assert_eq!(is_own(own, to), reached, "{own} {address}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod stream;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
@@ -39,6 +40,8 @@ pub struct Pools {
     registry: Registry,
     known: RefCell<Known>,
     shared: RefCell<HashMap<Sharing, Shared, RandomState>>,
+    /// Where this process listens.
+    own: Rc<RefCell<Vec<SocketAddr>>>,
 }
 
 /// What clusters must have in common to share connections to a host (`cluster_pool_enable` off).
@@ -164,7 +167,14 @@ impl Pools {
             registry,
             known: RefCell::new(Known { map, version: 0, clusters: HashMap::default() }),
             shared: RefCell::default(),
+            own: Rc::default(),
         }
+    }
+
+    /// This process listens on `address`: no request may choose it as its destination, or it would come
+    /// back for ever.
+    pub fn listens_on(&self, address: SocketAddr) {
+        self.own.borrow_mut().push(address);
     }
 
     /// The cluster of this name, as it is now.
@@ -353,12 +363,13 @@ impl Pools {
             Some(before) => Rc::clone(&before.connections),
             None => self.connections(&cluster.cluster, host),
         };
-        let metrics = match cluster.cluster.destination_header() {
+        let metrics = match cluster.cluster.original_dst() {
             None => self.registry.upstream_host(&cluster.cluster.name, &host.address_text),
             // Clients name these; there may be any number.
             Some(_) => Arc::default(),
         };
-        let connector = Connector::new(Arc::clone(host), [metrics, Arc::clone(&cluster.metrics)]);
+        let own = cluster.cluster.original_dst().map(|_| Rc::clone(&self.own));
+        let connector = Connector::new(Arc::clone(host), [metrics, Arc::clone(&cluster.metrics)], own);
         let pool = HostPool::new(connector, connections);
         hosts.insert(host.id, Rc::clone(&pool));
         pool
@@ -405,7 +416,7 @@ impl Pools {
                     return false;
                 }
                 pool.sweep(&local.cluster);
-                local.cluster.destination_header().is_none() || pool.is_used()
+                local.cluster.original_dst().is_none() || pool.is_used()
             });
             let hosts = local.hosts.borrow();
             local.destinations.borrow_mut().retain(|_, host| hosts.contains_key(&host.id));
@@ -416,9 +427,9 @@ impl Pools {
 }
 
 impl LocalCluster {
-    /// The host that a request names, where requests of this cluster do.
+    /// The host that a request goes to by itself, where requests of this cluster do.
     fn destination(&self, target: Option<&str>) -> Option<Arc<Host>> {
-        self.cluster.destination_header()?;
+        self.cluster.original_dst()?;
         let target = target?;
         let mut destinations = self.destinations.borrow_mut();
         if let Some(host) = destinations.get(target) {

@@ -145,6 +145,7 @@ impl World {
             listener_type: Arc::from(""),
             local: None,
             remote: None,
+            redirected: None,
         };
         let cx = Rc::new(ServerContext {
             info: Rc::new(info),

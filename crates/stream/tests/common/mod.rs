@@ -314,6 +314,7 @@ impl Server {
                 listener_type: Arc::from(""),
                 local: None,
                 remote: None,
+                redirected: None,
             }),
             scheme: Scheme::Http,
             limits: Rc::new(self.limits.clone()),

@@ -44,6 +44,7 @@ impl LogContext<'_> {
             }
             V::UpstreamAddress => return bytes(info.upstream_address.as_deref(), out),
             V::DownstreamLocalAddress => return address(info.connection.local, out),
+            V::DownstreamPeerAddress => return address(info.connection.peer(), out),
             V::DownstreamRemoteAddress => return address(info.connection.remote, out),
             V::UpstreamHostname => return non_empty(info.upstream_hostname.as_deref(), out),
             V::UpstreamCluster => return bytes(info.cluster.as_deref(), out),
