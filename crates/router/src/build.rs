@@ -37,20 +37,10 @@ pub(crate) fn router(spec: &RouterSpec) -> Result<Router, Vec<BuildError>> {
     let mut domains = Domains::default();
     let virtual_hosts = spec.virtual_hosts.iter().enumerate();
     let virtual_hosts = virtual_hosts
-        .map(|(index, virtual_host)| {
-            let owner = |other: usize| spec.virtual_hosts[other].name.clone();
-            builder.domains(&mut domains, index, virtual_host, owner);
-            Arc::new(builder.virtual_host(index, virtual_host))
-        })
+        .map(|(index, virtual_host)| builder.virtual_host(index, virtual_host, &mut domains))
         .collect();
-    domains.finish();
     builder.finish()?;
-    Ok(Router {
-        name: spec.name.clone(),
-        virtual_hosts,
-        domains: Arc::new(domains),
-        mutations: mutations.map(Arc::from),
-    })
+    Ok(Router { name: spec.name.clone(), virtual_hosts, domains, mutations: mutations.map(Arc::from) })
 }
 
 pub(crate) struct Builder {
@@ -129,28 +119,13 @@ impl Builder {
         }
     }
 
-    /// Gives a virtual host its domains; `owner` names the others.
-    pub(crate) fn domains(
+    /// Builds a virtual host and gives it its domains.
+    pub(crate) fn virtual_host(
         &mut self,
-        domains: &mut Domains,
         index: usize,
         spec: &VirtualHostSpec,
-        owner: impl Fn(usize) -> Name,
-    ) {
-        self.place.virtual_host = Some((index, spec.name.clone()));
-        for domain in &spec.domains {
-            match domains.insert(domain, index as u32) {
-                Ok(()) => {}
-                Err(Refused::Invalid) => self.problems.push(Problem::BadDomain { domain: domain.clone() }),
-                Err(Refused::Taken(other)) => self
-                    .problems
-                    .push(Problem::DuplicateDomain { domain: domain.clone(), other: owner(other as usize) }),
-            }
-        }
-        self.settle();
-    }
-
-    pub(crate) fn virtual_host(&mut self, index: usize, spec: &VirtualHostSpec) -> VirtualHost {
+        domains: &mut Domains,
+    ) -> Arc<VirtualHost> {
         self.place.virtual_host = Some((index, spec.name.clone()));
         let mutations = Mutations::build(&spec.headers, &mut self.problems);
         self.settle();
@@ -161,14 +136,25 @@ impl Builder {
             self.settle();
         }
         self.place.route = None;
-        VirtualHost {
+        let virtual_host = Arc::new(VirtualHost {
             name: self.share(&spec.name),
             domains: spec.domains.as_slice().into(),
             finder: Finder::of(&routes),
             routes: routes.into_boxed_slice(),
             mutations,
             filter_config: spec.filter_config.clone(),
+        });
+        for domain in &spec.domains {
+            match domains.insert(domain, &virtual_host) {
+                Ok(()) => {}
+                Err(Refused::Invalid) => self.problems.push(Problem::BadDomain { domain: domain.clone() }),
+                Err(Refused::Taken(other)) => self
+                    .problems
+                    .push(Problem::DuplicateDomain { domain: domain.clone(), other: other.name.clone() }),
+            }
         }
+        self.settle();
+        virtual_host
     }
 
     /// `None` if there was a problem without which there would be a route.

@@ -1,14 +1,13 @@
-use std::{ops::Index, sync::Arc};
+use std::sync::Arc;
 
 use crate::VirtualHost;
 
 /// A router's virtual hosts, in configuration order. A list that differs in one of them shares the
 /// rest, and costs little more than that one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hosts {
-    /// All full but the last.
-    chunks: Box<[Chunk]>,
-    length: usize,
+    /// None is empty, and none has more than [`CHUNK`].
+    chunks: Vec<Chunk>,
 }
 
 type Chunk = Arc<[Arc<VirtualHost>]>;
@@ -18,54 +17,60 @@ const CHUNK: usize = 128;
 
 impl Hosts {
     pub(crate) fn len(&self) -> usize {
-        self.length
+        self.chunks.iter().map(|chunk| chunk.len()).sum()
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<VirtualHost>> {
-        (0..self.length).map(|index| self.slot(index))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// With another one at `index`, which is there.
-    pub(crate) fn with(&self, index: usize, host: VirtualHost) -> Self {
-        let mut host = Some(Arc::new(host));
-        let mut chunks = self.chunks.clone();
-        let old = &chunks[index / CHUNK];
-        let new = old.iter().enumerate().map(|(at, old)| match host.take_if(|_| at == index % CHUNK) {
-            Some(host) => host,
-            None => Arc::clone(old),
-        });
-        chunks[index / CHUNK] = new.collect();
-        Self { chunks, length: self.length }
+    pub(crate) fn get(&self, index: usize) -> Option<&Arc<VirtualHost>> {
+        let (chunk, at) = self.place(index)?;
+        self.chunks[chunk].get(at)
     }
 
-    fn slot(&self, index: usize) -> &Arc<VirtualHost> {
-        &self.chunks[index / CHUNK][index % CHUNK]
+    /// With another one at `index`, or after the last if there is none at `index`.
+    pub(crate) fn with(&self, index: usize, host: Arc<VirtualHost>) -> Self {
+        let mut hosts = self.clone();
+        match (self.place(index), self.chunks.last()) {
+            (Some((chunk, at)), _) => Arc::make_mut(&mut hosts.chunks[chunk])[at] = host,
+            (None, Some(last)) if last.len() < CHUNK => {
+                let longer = last.iter().cloned().chain([host]).collect();
+                hosts.chunks.pop();
+                hosts.chunks.push(longer);
+            }
+            _ => hosts.chunks.push([host].into()),
+        }
+        hosts
     }
-}
 
-impl Index<usize> for Hosts {
-    type Output = VirtualHost;
+    /// Without the one at `index`; those after it move up.
+    pub(crate) fn without(&self, index: usize) -> Self {
+        let mut hosts = self.clone();
+        if let Some((chunk, at)) = self.place(index) {
+            let others = self.chunks[chunk].iter().enumerate().filter(|&(other, _)| other != at);
+            hosts.chunks[chunk] = others.map(|(_, host)| Arc::clone(host)).collect();
+            hosts.chunks.retain(|chunk| !chunk.is_empty());
+        }
+        hosts
+    }
 
-    fn index(&self, index: usize) -> &VirtualHost {
-        self.slot(index)
+    /// The chunk of the one at `index`, and where it is in there.
+    fn place(&self, index: usize) -> Option<(usize, usize)> {
+        let mut at = index;
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            if at < chunk.len() {
+                return Some((number, at));
+            }
+            at -= chunk.len();
+        }
+        None
     }
 }
 
 impl FromIterator<Arc<VirtualHost>> for Hosts {
     fn from_iter<I: IntoIterator<Item = Arc<VirtualHost>>>(hosts: I) -> Self {
-        let mut hosts = hosts.into_iter();
-        let mut chunks: Vec<Chunk> = Vec::new();
-        let mut length = 0;
-        loop {
-            let chunk: Chunk = hosts.by_ref().take(CHUNK).collect();
-            length += chunk.len();
-            let last = chunk.len() < CHUNK;
-            if !chunk.is_empty() {
-                chunks.push(chunk);
-            }
-            if last {
-                return Self { chunks: chunks.into(), length };
-            }
-        }
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        Self { chunks: hosts.chunks(CHUNK).map(Chunk::from).collect() }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 pub struct Router {
     pub(crate) name: Name,
     pub(crate) virtual_hosts: Hosts,
-    pub(crate) domains: Arc<Domains>,
+    pub(crate) domains: Domains,
     pub(crate) mutations: Option<Arc<Mutations>>,
 }
 
@@ -48,14 +48,14 @@ impl Router {
     }
 
     /// Its virtual hosts, in configuration order.
-    pub fn virtual_hosts(&self) -> impl ExactSizeIterator<Item = &VirtualHost> {
+    pub fn virtual_hosts(&self) -> impl Iterator<Item = &VirtualHost> {
         self.virtual_hosts.iter().map(|host| &**host)
     }
 
     /// The route for a request; `None` is answered 404.
     #[must_use]
     pub fn find<'a, S: Subject + ?Sized>(&'a self, subject: &S) -> Option<RouteMatch<'a>> {
-        let virtual_host = &self.virtual_hosts[self.domains.find(subject.authority())? as usize];
+        let virtual_host = self.domains.find(subject.authority())?;
         let mut buffer = Buffer::new();
         let path = path::canonical(path::split(subject.path()).0, &mut buffer).path;
         let route = virtual_host.find(path, subject)?;

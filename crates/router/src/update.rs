@@ -4,66 +4,47 @@ use std::sync::Arc;
 
 use mosn_config::model::VirtualHostSpec;
 
-use crate::{BuildError, Router, build::Builder, domains::Domains, hosts::Hosts};
+use crate::{BuildError, Router, VirtualHost, build::Builder, domains::Domains, hosts::Hosts};
 
 impl Router {
     /// The index of the virtual host that takes requests to `authority`; without one, that of any
     /// domain.
     #[must_use]
     pub fn virtual_host_of(&self, authority: &str) -> Option<usize> {
-        self.domains.find(authority.as_bytes()).map(|index| index as usize)
+        let found = self.domains.find(authority.as_bytes())?;
+        self.virtual_hosts.iter().position(|host| Arc::ptr_eq(host, found))
     }
 
     /// The same router with another virtual host in the place of the one at `index`, or after the
-    /// last if there is none at `index`. As long as the domains stay the same it costs the size of
-    /// the virtual host, not of the router.
+    /// last if there is none at `index`. It costs little more than the size of the virtual host,
+    /// whatever that of the router.
     ///
     /// # Errors
     /// As for [`Self::build`].
     pub fn with_virtual_host(&self, index: usize, spec: &VirtualHostSpec) -> Result<Self, Vec<BuildError>> {
         let index = index.min(self.virtual_hosts.len());
-        let before = self.virtual_hosts.iter().nth(index);
         let mut builder = Builder::new(&self.name);
-        let domains = if before.is_some_and(|before| *before.domains == *spec.domains) {
-            Arc::clone(&self.domains)
-        } else {
-            let mut domains = self.domains_without(index, false);
-            let owner = |other: usize| self.virtual_hosts[other].name.clone();
-            builder.domains(&mut domains, index, spec, owner);
-            domains.finish();
-            Arc::new(domains)
-        };
-        let host = builder.virtual_host(index, spec);
+        let mut domains = self.domains_without(self.virtual_hosts.get(index));
+        let host = builder.virtual_host(index, spec, &mut domains);
         builder.finish()?;
-        let virtual_hosts = match before {
-            Some(_) => self.virtual_hosts.with(index, host),
-            None => self.virtual_hosts.iter().cloned().chain([Arc::new(host)]).collect(),
-        };
-        Ok(self.with(virtual_hosts, domains))
+        Ok(self.with(self.virtual_hosts.with(index, host), domains))
     }
 
     /// The same router without the virtual host at `index`.
     #[must_use]
     pub fn without_virtual_host(&self, index: usize) -> Self {
-        let mut domains = self.domains_without(index, true);
-        domains.finish();
-        let others = self.virtual_hosts.iter().enumerate().filter(|&(at, _)| at != index);
-        self.with(others.map(|(_, host)| Arc::clone(host)).collect(), Arc::new(domains))
+        let domains = self.domains_without(self.virtual_hosts.get(index));
+        self.with(self.virtual_hosts.without(index), domains)
     }
 
-    fn with(&self, virtual_hosts: Hosts, domains: Arc<Domains>) -> Self {
+    fn with(&self, virtual_hosts: Hosts, domains: Domains) -> Self {
         Self { name: self.name.clone(), virtual_hosts, domains, mutations: self.mutations.clone() }
     }
 
-    /// The domains of all virtual hosts but the one at `index`, and whether those after it move up.
-    fn domains_without(&self, index: usize, move_up: bool) -> Domains {
-        let mut domains = Domains::default();
-        for (at, host) in self.virtual_hosts.iter().enumerate().filter(|&(at, _)| at != index) {
-            let at = if move_up && at > index { at - 1 } else { at };
-            for domain in &host.domains {
-                // They got on with each other before.
-                let _ = domains.insert(domain, at as u32);
-            }
+    fn domains_without(&self, host: Option<&Arc<VirtualHost>>) -> Domains {
+        let mut domains = self.domains.clone();
+        for domain in host.iter().flat_map(|host| &host.domains) {
+            domains.remove(domain);
         }
         domains
     }
@@ -90,7 +71,8 @@ mod tests {
     }
 
     fn found<'r>(router: &'r Router, authority: &str) -> Option<&'r str> {
-        router.virtual_host_of(authority).map(|index| &*router.virtual_hosts[index].name)
+        let index = router.virtual_host_of(authority)?;
+        router.virtual_hosts.get(index).map(|host| &*host.name)
     }
 
     #[test]
@@ -98,7 +80,6 @@ mod tests {
         let hosts: Vec<_> = (0..1000).map(|n| host(&n.to_string(), &[&format!("{n}.com")])).collect();
         let router = build(&hosts).unwrap();
         let new = router.with_virtual_host(500, &host("new", &["500.com"])).unwrap();
-        assert!(Arc::ptr_eq(&router.domains, &new.domains));
         let same = router.virtual_hosts.iter().zip(new.virtual_hosts.iter()).map(|(a, b)| Arc::ptr_eq(a, b));
         let changed: Vec<_> = same.enumerate().filter(|&(_, same)| !same).map(|(index, _)| index).collect();
         assert_eq!(changed, [500]);
@@ -145,7 +126,7 @@ mod tests {
                 }
             }
             let built = build(&hosts).unwrap();
-            prop_assert_eq!(router.virtual_hosts().len(), hosts.len());
+            prop_assert_eq!(router.virtual_hosts().count(), hosts.len());
             for n in 0..310 {
                 for authority in [format!("{n}.com"), format!("x.{n}.org:80"), format!("{n}.net")] {
                     let index = router.virtual_host_of(&authority);

@@ -167,7 +167,8 @@ impl Updates {
         let router = Router::build(&new.spec).map_err(UpdateError::Router)?;
         let mut state = self.state();
         let before = self.0.routers.get(name);
-        if router.virtual_hosts().len() == 0 && before.is_some_and(|before| before.virtual_hosts().len() > 0)
+        if router.virtual_hosts().next().is_none()
+            && before.is_some_and(|before| before.virtual_hosts().next().is_some())
         {
             return Err(UpdateError::EmptyRouter { router: name.clone() });
         }
@@ -206,7 +207,7 @@ impl Updates {
         if new.spec.name.is_empty() {
             return Err(UpdateError::UnnamedVirtualHost);
         }
-        let count = before.virtual_hosts().len();
+        let count = before.virtual_hosts().count();
         let index = before.virtual_hosts().position(|host| host.name == new.spec.name).unwrap_or(count);
         self.put_virtual_host(&mut state, &before, index, new)
     }
