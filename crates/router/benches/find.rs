@@ -1,6 +1,6 @@
 //! How long a request takes to find its route.
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -9,7 +9,7 @@ use mosn_config::model::{
     ActionSpec, ClusterChoiceSpec, ForwardSpec, HeaderMatchSpec, HeaderMutationsSpec, PathMatchSpec,
     QueryMatchSpec, RouteMatchSpec, RouteSpec, RouterSpec, ValueMatchSpec, VirtualHostSpec,
 };
-use mosn_core::{BodyLength, FieldList, Headers, RequestHead, Scheme};
+use mosn_core::{BodyLength, FieldList, FrameHeaders, Headers, RequestHead, Scheme};
 use mosn_router::Router;
 
 fn route(path: PathMatchSpec, service: Option<&str>) -> RouteSpec {
@@ -45,35 +45,25 @@ fn router(hosts: Vec<(String, Vec<RouteSpec>)>) -> Router {
     Router::build(&spec).expect("a valid router")
 }
 
-/// A request as a browser might send it, with `extra` as its last field.
-fn head(authority: &str, path: &str, extra: (&str, &str)) -> RequestHead {
-    let fields = [
-        ("Host", authority),
-        ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
-        ("Accept", "*/*"),
-        ("Accept-Language", "en"),
-        ("Accept-Encoding", "gzip"),
-        ("Cookie", "a=b"),
-        extra,
-    ];
-    let mut block = Vec::new();
-    let mut ranges = Vec::new();
+/// Fields in one block, as codecs leave them.
+fn fields(fields: &[(&str, &str)]) -> FieldList {
+    let block: String = fields.iter().flat_map(|(name, value)| [*name, *value]).collect();
+    let mut list = FieldList::with_block(block.into(), fields.len());
+    let mut at = 0;
     for (name, value) in fields {
-        let at = block.len();
-        block.extend_from_slice(name.as_bytes());
-        block.extend_from_slice(value.as_bytes());
-        ranges.push(((at, name.len()), (at + name.len(), value.len())));
+        list.push_range((at, name.len()), (at + name.len(), value.len()));
+        at += name.len() + value.len();
     }
-    let mut list = FieldList::with_block(block.into(), ranges.len());
-    for (name, value) in ranges {
-        list.push_range(name, value);
-    }
+    list
+}
+
+fn head_of(authority: &str, path: &str, headers: Headers) -> RequestHead {
     RequestHead {
         method: Method::GET,
         scheme: Scheme::Http,
         authority: Bytes::copy_from_slice(authority.as_bytes()),
         path: Bytes::copy_from_slice(path.as_bytes()),
-        headers: Headers::List(list),
+        headers,
         body: BodyLength::Empty,
         upgrade: None,
         expects_continue: false,
@@ -81,20 +71,56 @@ fn head(authority: &str, path: &str, extra: (&str, &str)) -> RequestHead {
     }
 }
 
-/// Every request in turn. Their routes come in no order that the caches could foresee, while the
-/// heads lie one after the other: a head has just been parsed when its route is looked for.
+/// A request as a browser might send it, with `extra` as its last field.
+fn head(authority: &str, path: &str, extra: (&str, &str)) -> RequestHead {
+    let list = fields(&[
+        ("Host", authority),
+        ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("Accept", "*/*"),
+        ("Accept-Language", "en"),
+        ("Accept-Encoding", "gzip"),
+        ("Cookie", "a=b"),
+        extra,
+    ]);
+    head_of(authority, path, Headers::List(list))
+}
+
+/// A request of an RPC protocol.
+fn frame(service: &str) -> RequestHead {
+    let list = fields(&[
+        ("rpc_trace_context.sofaRpcId", "0"),
+        ("rpc_trace_context.sofaTraceId", "0a0fe9391696231452301100131"),
+        ("sofa_head_generic_type", "0"),
+        ("sofa_head_method_name", "echo"),
+        ("service", service),
+    ]);
+    head_of("", "", Headers::Frame(Box::new(FrameHeaders::new(list, Rc::new(())))))
+}
+
+/// As many requests as all caches hold. A head has just been parsed when its route is looked for.
+const HOT: usize = 64;
+
+/// Requests in turn, whose routes are far apart and in no order that the caches could foresee: few, and
+/// then one for each of `count` keys, where what is measured is mostly the way from memory, of the heads as
+/// well.
 fn run(c: &mut Criterion, name: &str, router: &Router, count: usize, head: impl Fn(usize) -> RequestHead) {
     let heads: Vec<_> = (0..count).map(|n| head(n * 7919 % count)).collect();
     for head in &heads {
         assert!(router.find(head).is_some(), "{head:?}");
     }
-    let mut at = 0;
-    c.bench_function(name, |b| {
-        b.iter(|| {
-            at = (at + 1) % heads.len();
-            black_box(router.find(black_box(&heads[at])).is_some())
+    let mut measure = |name: &str, heads: &[RequestHead]| {
+        let mut at = 0;
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                at = if at + 1 < heads.len() { at + 1 } else { 0 };
+                black_box(router.find(black_box(&heads[at])).is_some())
+            });
         });
-    });
+    };
+    measure(name, &heads[..count.min(HOT)]);
+    if count > HOT {
+        measure(&format!("{name}, {count} requests"), &heads);
+    }
 }
 
 fn find(c: &mut Criterion) {
@@ -121,6 +147,7 @@ fn find(c: &mut Criterion) {
     let services = (0..10_000).map(|n| route(PathMatchSpec::Any, Some(&service(n))));
     let table = router(vec![("*".to_owned(), services.collect())]);
     run(c, "10,000 exact services", &table, 10_000, |n| head("a.com", "/", ("service", &service(n))));
+    run(c, "10,000 exact services, RPC", &table, 10_000, |n| frame(&service(n)));
 
     let prefixes = (0..1_000).map(|n| prefix(format!("/api/v1/resource{n}/")));
     let table = router(vec![("*".to_owned(), prefixes.collect())]);
@@ -128,14 +155,15 @@ fn find(c: &mut Criterion) {
 
     let pattern = |n: usize| format!("^/api/v[0-9]+/resource{n}/[^/]+$");
     let table = router(vec![("*".to_owned(), (0..100).map(|n| regex(pattern(n))).collect())]);
-    run(c, "100 regular expressions", &table, 100, |n| head("a.com", &path(n), ("x", "")));
+    let by_regex = |n: usize| head("a.com", &path(n), ("x", ""));
+    run(c, "100 regular expressions", &table, 100, by_regex);
     let set = regex::bytes::RegexSet::new((0..100).map(pattern)).expect("valid patterns");
-    let paths: Vec<_> = (0..100).map(path).collect();
+    let heads: Vec<_> = (0..HOT).map(|n| by_regex(n * 7919 % 100)).collect();
     let mut at = 0;
     c.bench_function("100 regular expressions, RegexSet alone", |b| {
         b.iter(|| {
-            at = (at + 1) % paths.len();
-            black_box(set.matches(black_box(paths[at].as_bytes())).iter().next())
+            at = if at + 1 < heads.len() { at + 1 } else { 0 };
+            black_box(set.matches(black_box(&heads[at].path)).iter().next())
         });
     });
 

@@ -91,6 +91,14 @@ impl Conditions {
             && self.expressions.iter().all(|expression| expression.holds(&Facts(subject)))
     }
 
+    pub(crate) fn are_one_header(&self) -> bool {
+        // Spelled out, so that whatever is added has to be thought about here.
+        let Self { method, headers, query, variables, expressions, leaves_request: _ } = self;
+        let others =
+            method.is_some() || !query.is_empty() || !variables.is_empty() || !expressions.is_empty();
+        headers.len() == 1 && !others
+    }
+
     fn query_holds<S: Subject + ?Sized>(&self, subject: &S) -> bool {
         let query = path::split(subject.path()).1.unwrap_or_default();
         self.query.iter().all(|condition| {

@@ -107,6 +107,13 @@ mod tests {
         assert!(!eq(b"/\xff", "/\u{fffd}"));
     }
 
+    #[test]
+    fn folding_twice_is_folding_once() {
+        for char in char::MIN..=char::MAX {
+            assert_eq!(fold(fold(char)), fold(char), "{char}");
+        }
+    }
+
     proptest! {
         #[test]
         fn equal_paths_hash_alike(path in "[a-zK\u{212a}ſßẞ/]{0,150}") {

@@ -3,6 +3,7 @@
 mod keys;
 mod prefixes;
 mod regexes;
+mod texts;
 
 use std::{
     collections::HashMap,
@@ -11,15 +12,15 @@ use std::{
 };
 
 use ahash::RandomState;
-use hashbrown::HashTable;
 use mosn_config::model::Name;
 
 use self::{
-    keys::{Keys, Place, wanted},
+    keys::{Keys, Place},
     prefixes::Prefixes,
     regexes::Regexes,
+    texts::Texts,
 };
-use crate::{Route, Subject, condition::Field, fold, route::PathRule};
+use crate::{Route, Subject, condition::Field, fold};
 
 /// Where each route of a virtual host can be found. Every route is in exactly one place, under
 /// something that a request must have for the route to match; what else it asks for is checked
@@ -30,16 +31,16 @@ pub(crate) struct Index {
     /// The lists that the places refer to, each ascending.
     lists: Box<[u32]>,
     /// By path, case aside.
-    exact: HashTable<List>,
+    exact: Texts,
     prefixes: Prefixes,
     /// By value, for each header that routes want to have a certain one.
-    headers: Box<[(Field, HashTable<List>)]>,
+    headers: Box<[(Field, Texts)]>,
     regexes: Regexes,
     /// Those that nothing leads to.
     rest: Box<[u32]>,
 }
 
-/// A range of [`Index::lists`], not empty.
+/// A range of [`Index::lists`] or of another list.
 #[derive(Clone, Copy, Debug, Default)]
 struct List {
     start: u32,
@@ -76,15 +77,18 @@ impl Index {
             }
         }
         let mut lists = Vec::with_capacity(routes.len());
-        let exact = table(exact.into_values(), &mut lists, |id| {
-            hash_path(&hasher, path_text(&routes[id as usize]).as_bytes())
-        });
+        let exact = Texts::build(
+            exact,
+            &mut lists,
+            |id| routes[id as usize].conditions.is_none(),
+            |text| hash_path(&hasher, text.as_bytes()),
+        );
         let headers = keys.fields().iter().zip(headers).map(|(field, values)| {
-            let values = table(values.into_values(), &mut lists, |id| {
-                let value = wanted(&routes[id as usize], field).map_or(&b""[..], |value| value.as_bytes());
-                hasher.hash_one(value)
-            });
-            (field.clone(), values)
+            let plain = |id| routes[id as usize].asks_one_header();
+            (
+                field.clone(),
+                Texts::build(values, &mut lists, plain, |value| hasher.hash_one(value.as_bytes())),
+            )
         });
         let headers = headers.collect();
         Self {
@@ -124,29 +128,19 @@ impl Index {
         if self.exact.is_empty() {
             return;
         }
-        let found = self.exact.find(hash_path(&self.hasher, search.path), |list| {
-            let first = self.lists[list.start as usize];
-            fold::eq(search.path, path_text(&search.routes[first as usize]))
-        });
-        if let Some(list) = found {
-            search.first(&self.lists[list.range()], |route, _, subject| route.conditions_hold(subject));
-        }
+        self.exact.find(
+            hash_path(&self.hasher, search.path),
+            |text| fold::eq(search.path, text),
+            |route, _, subject| route.conditions_hold(subject),
+            &self.lists,
+            search,
+        );
     }
 
-    fn header<S: Subject + ?Sized>(
-        &self,
-        field: &Field,
-        values: &HashTable<List>,
-        search: &mut Search<'_, S>,
-    ) {
+    fn header<S: Subject + ?Sized>(&self, field: &Field, values: &Texts, search: &mut Search<'_, S>) {
         let Some(value) = field.get(search.subject) else { return };
-        let found = values.find(self.hasher.hash_one(&*value), |list| {
-            let first = self.lists[list.start as usize];
-            wanted(&search.routes[first as usize], field).is_some_and(|wanted| wanted.as_bytes() == &*value)
-        });
-        if let Some(list) = found {
-            search.first(&self.lists[list.range()], Route::matches);
-        }
+        let hash = self.hasher.hash_one(&*value);
+        values.find(hash, |text| text.as_bytes() == &*value, Route::matches, &self.lists, search);
     }
 }
 
@@ -165,27 +159,6 @@ impl<S: Subject + ?Sized> Search<'_, S> {
         let before = ids.iter().take_while(|&&id| id < self.best);
         let found = before.copied().find(|&id| matches(&self.routes[id as usize], self.path, self.subject));
         self.best = found.unwrap_or(self.best);
-    }
-}
-
-/// A table of lists, found by the hash of any of their routes.
-fn table(
-    lists: impl ExactSizeIterator<Item = Vec<u32>>,
-    all: &mut Vec<u32>,
-    hash: impl Fn(u32) -> u64,
-) -> HashTable<List> {
-    let mut table = HashTable::with_capacity(lists.len());
-    for ids in lists {
-        let list = List::add(all, &ids);
-        table.insert_unique(hash(ids[0]), list, |list| hash(all[list.start as usize]));
-    }
-    table
-}
-
-fn path_text(route: &Route) -> &str {
-    match &route.path {
-        PathRule::Exact(text) | PathRule::Prefix(text) => text,
-        PathRule::Any | PathRule::Regex(_) => "",
     }
 }
 

@@ -101,6 +101,12 @@ impl Route {
         self.path.matches(path) && self.conditions_hold(subject)
     }
 
+    /// Whether all that it asks for is the value of one header.
+    pub(crate) fn asks_one_header(&self) -> bool {
+        let one = |conditions: &Conditions| conditions.are_one_header();
+        matches!(self.path, PathRule::Any) && self.conditions.as_deref().is_some_and(one)
+    }
+
     pub(crate) fn leaves_request(&self) -> bool {
         self.conditions.as_ref().is_some_and(|conditions| conditions.leaves_request)
     }

@@ -101,6 +101,6 @@ fn exact_headers(route: &Route) -> impl Iterator<Item = (&Field, &Name)> {
 }
 
 /// The value that this header must have for the route to match.
-pub(super) fn wanted<'r>(route: &'r Route, field: &Field) -> Option<&'r Name> {
+fn wanted<'r>(route: &'r Route, field: &Field) -> Option<&'r Name> {
     exact_headers(route).find(|(candidate, _)| *candidate == field).map(|(_, value)| value)
 }

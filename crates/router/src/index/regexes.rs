@@ -69,7 +69,11 @@ impl Group {
         matched.clear();
         set.which_overlapping_matches(&Input::new(search.path), matched);
         for pattern in matched.iter() {
-            search.first(&[self.ids[pattern.as_usize()]], |route, _, subject| route.conditions_hold(subject));
+            let id = self.ids[pattern.as_usize()];
+            if id >= search.best {
+                return;
+            }
+            search.first(&[id], |route, _, subject| route.conditions_hold(subject));
         }
     }
 }
