@@ -7,12 +7,14 @@
 pub mod clock;
 mod detached;
 mod io;
+mod knock;
 pub mod scratch;
 mod socket;
 pub mod timer;
 
 pub use detached::Detached;
 pub use io::{Io, Meter, Transport};
+pub use knock::Knocks;
 pub use socket::{
     BoundListener, ConnectOptions, ListenOn, ListenOptions, SocketError, bind, connect_any, connect_tcp,
     connect_unix, is_local,

@@ -5,15 +5,16 @@
 
 use std::{
     cell::{Cell, RefCell},
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
+    io,
     path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use mosn_config::model::{HealthCheckSpec, LogOutput};
+use mosn_config::model::{HealthCheckSpec, LogOutput, ProbeSpec};
+use mosn_net::Knocks;
 use mosn_telemetry::{HealthCheckMetrics, LineLog, LogHandle, Registry};
 use mosn_upstream::{
     CheckState, Cluster, ClusterChange, Clusters, Health, HostAddress, Verdict, event_log_line, first_check,
@@ -21,7 +22,11 @@ use mosn_upstream::{
 };
 use tokio::sync::Notify;
 
-use super::{names::KnownNames, probe};
+use super::{
+    names::KnownNames,
+    probe,
+    queue::{Queue, STEP},
+};
 
 /// Checks that run at the same time: each holds a socket.
 const AT_ONCE: usize = 512;
@@ -47,9 +52,8 @@ pub(super) struct Checks {
 #[derive(Default)]
 struct State {
     sessions: HashMap<Key, Rc<Session>, ahash::RandomState>,
-    /// What is due next, and of whom. A session that is gone is skipped.
-    queue: BinaryHeap<Reverse<Due>>,
-    asked: u64,
+    /// Who is to be asked next. A session that is gone is skipped.
+    queue: Queue<Weak<Session>>,
     /// Ways to ask, so that sessions share them.
     ways: HashMap<HealthCheckSpec, Weak<HealthCheckSpec>, ahash::RandomState>,
     users: HashMap<(Name, Name), Weak<User>, ahash::RandomState>,
@@ -62,13 +66,6 @@ struct State {
 struct Key {
     address: Name,
     way: Rc<HealthCheckSpec>,
-}
-
-struct Due {
-    at: Instant,
-    /// Of the same time, who asked first.
-    order: u64,
-    session: Weak<Session>,
 }
 
 /// One address that is asked in one way.
@@ -147,7 +144,7 @@ impl Checks {
                     }
                     let spread = spread(*begun, spec.interval);
                     *begun += 1;
-                    state.ask(&session, now + first_check(spec) + spread);
+                    state.queue.add(now + first_check(spec) + spread, Rc::downgrade(&session));
                     session
                 }
             };
@@ -224,38 +221,60 @@ impl Checks {
 
     /// Asks whoever is due, for ever.
     pub(super) async fn drive(self: Rc<Self>) {
+        let mut knocks = Knocks::default();
+        let mut now = Instant::now();
         loop {
-            let next = self.state.borrow().queue.peek().map(|Reverse(due)| due.at);
-            let next = next.filter(|_| self.running.get() < AT_ONCE);
+            let again = now + STEP;
+            let look = (!knocks.is_empty()).then_some(again);
+            let due = self.state.borrow().queue.next().filter(|_| self.running.get() < AT_ONCE);
+            let due = due.map(|at| at.max(again));
             let woken = self.woken.notified();
-            match next {
+            match look.into_iter().chain(due).min() {
                 Some(at) => {
                     let _ = tokio::time::timeout_at(at.into(), woken).await;
                 }
                 None => woken.await,
             }
-            let now = Instant::now();
+            now = Instant::now();
+            for (session, answer) in knocks.decided(now) {
+                self.knocked(&session, answer);
+            }
             while self.running.get() < AT_ONCE {
-                let mut state = self.state.borrow_mut();
-                match state.queue.peek() {
-                    Some(Reverse(due)) if due.at <= now => {}
-                    _ => break,
-                }
-                let session = state.queue.pop().and_then(|Reverse(due)| due.session.upgrade());
-                drop(state);
-                if let Some(session) = session {
-                    self.running.set(self.running.get() + 1);
-                    tokio::task::spawn_local(Rc::clone(&self).check(session));
+                let Some(session) = self.state.borrow_mut().queue.take(now) else { break };
+                let Some(session) = session.upgrade() else { continue };
+                self.running.set(self.running.get() + 1);
+                session.each(|user| user.metrics.attempt.inc());
+                match (&session.address, &session.key.way.probe) {
+                    (&HostAddress::Ip(address), ProbeSpec::Tcp) => {
+                        let until = now + session.key.way.timeout;
+                        if let Err((session, error)) = knocks.begin(address, until, session) {
+                            self.knocked(&session, Err(error));
+                        }
+                    }
+                    _ => drop(tokio::task::spawn_local(Rc::clone(&self).check(session))),
                 }
             }
         }
     }
 
+    fn knocked(&self, session: &Rc<Session>, answer: io::Result<()>) {
+        let answer = match answer {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
+            answer => Some(answer.map_err(|error| format!("cannot connect: {error}"))),
+        };
+        self.checked(session, answer);
+    }
+
     async fn check(self: Rc<Self>, session: Rc<Session>) {
         let way = &session.key.way;
-        session.each(|user| user.metrics.attempt.inc());
         let asked = probe::ask(&session.address, &way.probe, &self.known);
         let answer = tokio::time::timeout(way.timeout, asked).await;
+        self.checked(&session, answer.ok());
+    }
+
+    /// Notes an answer, `None` if there was none in time, and that the next one is wanted.
+    fn checked(&self, session: &Rc<Session>, answer: Option<Result<(), String>>) {
+        let way = &session.key.way;
         if self.running.replace(self.running.get() - 1) == AT_ONCE {
             self.woken.notify_one();
         }
@@ -263,23 +282,23 @@ impl Checks {
             return;
         }
         let reason = match answer {
-            Ok(Ok(())) => None,
-            Ok(Err(reason)) => {
+            Some(Ok(())) => None,
+            Some(Err(reason)) => {
                 session.each(|user| user.metrics.active_failure.inc());
                 Some(reason)
             }
-            Err(_) => {
+            None => {
                 session.each(|user| user.metrics.network_failure.inc());
                 Some(format!("no answer within {:?}", way.timeout))
             }
         };
-        self.answered(&session, reason.as_deref());
+        self.answered(session, reason.as_deref());
         let mut state = self.state.borrow_mut();
         // Later than all that are due before; the driver need not hear of it unless it waits for
         // longer.
-        let first = state.queue.peek().map(|Reverse(due)| due.at);
+        let first = state.queue.next();
         let at = Instant::now() + next_check(way);
-        state.ask(&session, at);
+        state.queue.add(at, Rc::downgrade(session));
         if first.is_none_or(|first| at < first) {
             self.woken.notify_one();
         }
@@ -309,13 +328,6 @@ fn spread(number: u32, interval: Duration) -> Duration {
     if spread < interval { spread } else { interval.mul_f64(fastrand::f64()) }
 }
 
-impl State {
-    fn ask(&mut self, session: &Rc<Session>, at: Instant) {
-        self.asked += 1;
-        self.queue.push(Reverse(Due { at, order: self.asked, session: Rc::downgrade(session) }));
-    }
-}
-
 impl Session {
     fn each(&self, mut tell: impl FnMut(&User)) {
         self.users.borrow().iter().for_each(|user| tell(user));
@@ -338,26 +350,6 @@ impl Session {
         });
     }
 }
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Due {}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod discovery;
 mod names;
 mod outliers;
 mod probe;
+mod queue;
 mod subsets;
 
 use std::{io, rc::Rc, thread::JoinHandle, time::Duration};
