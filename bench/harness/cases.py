@@ -210,6 +210,61 @@ def own_cpu():
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
+class FeaturesMixin:
+    """A traffic case for one program twice, without and with retries, breakers, checks and outlier detection.
+
+    The two take turns within a round, each first as often as the other, so that both see the same noise.
+    """
+
+    metrics = (
+        Metric("grows", "with features / without, CPU us/request", 3),
+        Metric("without_us", "without", 2),
+        Metric("with_us", "with", 2),
+        Metric("user_grows", "with / without, user time only", 3),
+    )
+    primary = "grows"
+    turns = 4
+
+    def fits(self, peer):
+        return peer.name == "mosn"
+
+    def prepare(self, bench, peer):
+        setup = self.setup_for(bench, peer)
+        place = folder(bench, self, peer)
+        plain = peer.start(setup, place / "without")
+        try:
+            full = peer.start(dataclasses.replace(setup, features=True), place / "with")
+        except BaseException:
+            plain.stop()
+            raise
+        return _Pair(plain, full)
+
+    def sample(self, bench, peer, running):
+        spent = {running.one: [], running.two: []}
+        for process in spent:
+            self.compare(bench, process.port)
+            self.drive(bench, process.port, bench.warm_seconds)
+        for turn in range(self.turns):
+            for process in (running.one, running.two) if turn % 2 == 0 else (running.two, running.one):
+                before = process.cpu()
+                result = self.drive(bench, process.port, bench.seconds)
+                cpu = process.cpu() - before
+                spent[process].append((cpu.total / result.requests * 1e6, cpu.split()[0] / result.requests * 1e6))
+        # What disturbs a measurement makes it larger.
+        (without, without_user), (with_, with_user) = (map(min, zip(*found)) for found in spent.values())
+        return {
+            "grows": with_ / without,
+            "without_us": without,
+            "with_us": with_,
+            "user_grows": with_user / without_user,
+        }
+
+
+@dataclass
+class Features(FeaturesMixin, Traffic):
+    """See the mixin."""
+
+
 @dataclass
 class TwoWorkers(Traffic):
     """The same load on one worker and on two, both free to use the same two cores."""
@@ -497,6 +552,11 @@ CASES = [
         "two-workers",
         "Two workers against one, HTTP/1.1, 64 connections",
         goals=(Goal("speedup", 1.8, at_least=True, needs_own_cores=True),),
+    ),
+    Features(
+        "features-http1",
+        "HTTP/1.1, 64 connections, 1 KiB: all features on the route and cluster against none",
+        goals=(Goal("grows", 1.03),),
     ),
     LargeConfig(
         "large-config",

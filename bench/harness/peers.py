@@ -24,6 +24,8 @@ class Setup:
     workers: int = 1
     cores: str = "0"
     stream_bodies: bool = False
+    # Retries, breakers, health checks, outlier detection and an added header on the one route.
+    features: bool = False
 
 
 class Peer:
@@ -93,6 +95,27 @@ class Mosn(Peer):
         if setup.downstream in RPC:
             match = {"headers": [{"name": "service", "value": SERVICE}]}
         routers = [{"match": match, "route": route}]
+        cluster = {
+            "name": "origin",
+            "type": "SIMPLE",
+            "lb_type": "LB_ROUNDROBIN",
+            "hosts": [{"address": f"127.0.0.1:{setup.origin}"}],
+        }
+        if setup.features:
+            route |= {
+                "timeout": "3s",
+                "retry_policy": {"retry_on": True, "num_retries": 2, "retry_timeout": "1s"},
+                "request_headers_to_add": [{"header": {"key": "x-bench", "value": "on"}}],
+            }
+            limits = ["max_pending_requests", "max_requests", "max_retries"]
+            # Where calls share connections it says over how many, which is another question.
+            if setup.downstream not in RPC:
+                limits.append("max_connections")
+            cluster |= {
+                "circuit_breakers": [{limit: 10_000 for limit in limits}],
+                "health_check": {"service_name": "origin", "interval": "1s"},
+                "outlier_detection": {"consecutive_5xx": 5, "interval": "1s"},
+            }
         return {
             "disable_upgrade": True,
             "servers": [
@@ -110,16 +133,7 @@ class Mosn(Peer):
                     ],
                 }
             ],
-            "cluster_manager": {
-                "clusters": [
-                    {
-                        "name": "origin",
-                        "type": "SIMPLE",
-                        "lb_type": "LB_ROUNDROBIN",
-                        "hosts": [{"address": f"127.0.0.1:{setup.origin}"}],
-                    }
-                ]
-            },
+            "cluster_manager": {"clusters": [cluster]},
         }
 
     @staticmethod

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from . import load
-from .cases import MIB, Goal, Metric, Traffic
+from .cases import MIB, FeaturesMixin, Goal, Metric, Traffic
 from .origin import EchoOrigin
 from .proc import make_urgent
 
@@ -42,6 +42,11 @@ class RpcTraffic(Traffic):
     def make_urgent(self, running):
         if not make_urgent([*self.origin.process.pids(), *running.pids()], MEASURED):
             print(f"  {self.name}: no leave to set priorities, so latencies are also those of the scheduler")
+
+
+@dataclass
+class RpcFeatures(FeaturesMixin, RpcTraffic):
+    """See the mixin."""
 
 
 @dataclass
@@ -194,6 +199,11 @@ RPC_CASES = [
     _traffic("bolt", 1, 128, (Goal("us", 1.5, "nginx"), Goal("us", 0.1, "mosn-go"))),
     _traffic("dubbo", 64, 1, (Goal("us", 0.4, "envoy"), Goal("us", 0.33, "mosn-go"))),
     _traffic("dubbo", 8, 32, (Goal("us", 0.15, "envoy"), Goal("us", 0.1, "mosn-go"))),
+    RpcFeatures(
+        "features-bolt",
+        "Bolt, 64 connections x 1, 1 KiB: all features on the route and cluster against none",
+        goals=(Goal("grows", 1.03),),
+    ),
     RpcLatency(
         "latency-bolt",
         "Bolt latency at half of the highest throughput, 64 connections",

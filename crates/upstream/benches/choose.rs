@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mosn_config::model::{
     BalancerKind, BalancingSpec, ClusterSpec, HostSpec, LocalitySpec, Name, SubsetFallback, SubsetSpec,
 };
@@ -106,8 +106,13 @@ fn change(c: &mut Criterion) {
         ("build a ring for 1,000 hosts", BalancerKind::RingHash),
         ("build weighted round robin for 1,000 hosts", BalancerKind::WeightedRoundRobin),
     ] {
+        let spec = spec(1, 1000, kind, true);
         group.bench_function(name, |b| {
-            b.iter(|| clusters.add_or_update(spec(1, 1000, kind, true)).expect("a valid cluster"));
+            b.iter_batched(
+                || spec.clone(),
+                |spec| clusters.add_or_update(spec).expect("a valid cluster"),
+                BatchSize::PerIteration,
+            );
         });
     }
     group.finish();
