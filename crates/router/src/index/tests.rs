@@ -264,6 +264,26 @@ fn more_regular_expressions_than_one_group_holds() {
 }
 
 #[test]
+fn a_regular_expression_that_matches_later_in_the_path_can_come_first() {
+    let regex = |pattern: &str| route(PathMatchSpec::Regex(pattern.into()), vec![], None);
+    let patterns = ["z$", "(?x) /b # then anything", "^/a|/c", "(?i)^/A", "/", "(?-u:\\xff)"];
+    for methods in [false, true] {
+        let mut routes: Vec<_> = patterns.iter().map(|pattern| regex(pattern)).collect();
+        // With a condition, and without the pattern that ends in a comment, they are found in other ways.
+        if methods {
+            routes.push(route(PathMatchSpec::Regex("^/q".into()), vec![], Some("POST")));
+        } else {
+            routes.remove(1);
+        }
+        let router = router(routes);
+        for path in ["/a", "/a/b", "/a/c/z", "/A", "/x", "/x/b", "/q", "/c", "*"] {
+            find(&router, &head(Method::GET, path.into(), &[]));
+        }
+        assert_eq!(find(&router, &head(Method::GET, "/a/c/z".into(), &[])), Some(0));
+    }
+}
+
+#[test]
 fn prefixes_within_prefixes_keep_their_order() {
     let mut routes: Vec<_> = (1..40)
         .rev()
