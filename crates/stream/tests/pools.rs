@@ -21,6 +21,7 @@ use mosn_upstream::{ChooseContext, Clusters};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
@@ -30,6 +31,8 @@ const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 struct Host {
     accepted: Cell<usize>,
     open: Cell<usize>,
+    /// Ends its connections (HTTP/2).
+    closing: Notify,
 }
 
 impl Host {
@@ -46,7 +49,10 @@ impl Host {
                 host.open.set(host.open.get() + 1);
                 tokio::task::spawn_local(async move {
                     match protocol {
-                        Protocol::Http2 => http2(stream, streams).await,
+                        Protocol::Http2 => tokio::select! {
+                            () = http2(stream, streams) => {}
+                            () = host.closing.notified() => {}
+                        },
                         _ => http1(stream).await,
                     }
                     host.open.set(host.open.get() - 1);
@@ -370,13 +376,28 @@ fn every_worker_has_its_first_http2_connection_whatever_the_limit() {
         two.get(Protocol::Http2).await;
         let (a, b) = (one.exchange(Protocol::Http2).await, two.exchange(Protocol::Http2).await);
         assert_eq!(host.accepted.get(), 2);
-        // Its connection goes, and whoever waits for a stream of it opens another.
+        // One that waits for a stream takes nobody's only connection, idle or not.
+        drop(b);
+        let mut waits = std::pin::pin!(one.exchange(Protocol::Http2));
+        tokio::select! {
+            _ = &mut waits => panic!("there is no stream"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        assert_eq!(host.open.get(), 2);
+        two.get(Protocol::Http2).await;
+        drop(a);
+        let a = waits.await;
+        assert_eq!(host.accepted.get(), 2);
+        // Its connection goes: whoever waits for a stream of it opens another.
         let mut waits = std::pin::pin!(one.exchange(Protocol::Http2));
         tokio::select! {
             _ = &mut waits => panic!("there is no stream"),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
-        drop((a, b));
+        host.closing.notify_waiters();
+        until("they are closed", || connections(&clusters) == 0).await;
+        drop(a);
         drop(waits.await);
+        assert_eq!(host.accepted.get(), 3);
     });
 }

@@ -226,9 +226,11 @@ impl Http2Pool {
         self.len() == 0
     }
 
-    /// Whether there is a connection without streams.
+    /// Whether there is a connection without streams that is not the only one: that would come back
+    /// whatever the limit.
     pub(crate) fn has_idle(&self) -> bool {
-        self.connections.borrow().iter().any(|connection| connection.is_idle())
+        let connections = self.connections.borrow();
+        connections.len() > 1 && connections.iter().any(|connection| connection.is_idle())
     }
 
     /// Closes a connection without streams.
