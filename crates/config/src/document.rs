@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::decode::{Decoder, MAX_PROBLEMS, Notice, nearest};
 use crate::features::Feature;
@@ -230,6 +231,15 @@ impl<'s> At<'s> {
         }
     }
 
+    /// Decodes the value here, if there is one, only to report what is wrong in it.
+    pub(crate) fn check_shape<T: DeserializeOwned>(&self) {
+        if let Some((node, missing)) = self.resolve()
+            && missing.is_empty()
+        {
+            self.document.decode::<T>(node);
+        }
+    }
+
     fn path_of(&self, node: NodeId, missing: &str) -> String {
         let mut path = self.document.tree.path(Tree::ROOT, node);
         path.push_str(if path.is_empty() { missing.trim_start_matches('.') } else { missing });
@@ -255,7 +265,7 @@ impl<'s> At<'s> {
                 line: place.line,
                 column: place.column,
                 suggestion: suggestion(),
-                excerpt: excerpt(),
+                excerpt: excerpt().map(Box::new),
                 ..Problem::of_file(&self.document.file, severity, message)
             }
         });

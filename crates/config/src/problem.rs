@@ -22,7 +22,7 @@ pub struct Problem {
     /// What was probably meant.
     pub suggestion: Option<String>,
     /// The value around the place that is wrong, where it is a text with parts.
-    pub excerpt: Option<Excerpt>,
+    pub excerpt: Option<Box<Excerpt>>,
 }
 
 /// Part of a text, and a place in it.
@@ -118,7 +118,8 @@ impl fmt::Display for Problem {
             write!(f, "; did you mean {suggestion:?}?")?;
         }
         match &self.excerpt {
-            Some(Excerpt { text, mark }) if f.alternate() => {
+            Some(excerpt) if f.alternate() => {
+                let Excerpt { text, mark } = &**excerpt;
                 write!(f, "\n    {text}\n    {:mark$}^", "")
             }
             _ => Ok(()),

@@ -1,9 +1,13 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Names;
 use super::route::positive;
 use crate::document::At;
-use crate::model::{BalancerKind, BalancingSpec, OriginalDstSpec, SlowStartSpec, SubsetFallback, SubsetSpec};
+use crate::model::{
+    BalancerKind, BalancingSpec, ClusterSpec, Name, OriginalDstSpec, SlowStartSpec, SubsetFallback,
+    SubsetSpec,
+};
 use crate::mosn::{Cluster, EwmaConfig, LbSubsetConfig, SlowStart};
 use crate::problem::Severity;
 
@@ -36,6 +40,39 @@ pub(super) fn kind(at: &At<'_>, name: &str) -> BalancerKind {
     }
 }
 
+/// As `lb_type` says it.
+pub(super) fn name(balancer: BalancerKind) -> &'static str {
+    BALANCERS.iter().find(|(_, kind)| *kind == balancer).map_or("", |(name, _)| name)
+}
+
+fn by_share(balancer: BalancerKind) -> bool {
+    use BalancerKind as B;
+    matches!(
+        balancer,
+        B::WeightedRoundRobin | B::WeightedRandom | B::LeastRequest | B::LeastConnection | B::PeakEwma
+    )
+}
+
+/// Labels by which hosts are to be found and which none of them has. Where there are no hosts yet, they
+/// may come with them.
+pub(super) fn subset_labels(at: &At<'_>, spec: &ClusterSpec) {
+    let Some(subset) = &spec.balancing.subset else { return };
+    let hosts = || spec.localities.iter().flat_map(|locality| &locality.hosts);
+    let labelled = |label: &Name| {
+        hosts()
+            .filter_map(|host| host.metadata.as_ref()?.get("mosn.lb"))
+            .any(|labels| labels.contains_key(label))
+    };
+    let labels: BTreeSet<&Name> = subset.selectors.iter().flatten().collect();
+    for label in labels.into_iter().filter(|label| hosts().next().is_some() && !labelled(label)) {
+        at.key("subset_selectors").warning(format!(
+            "no host has the label {:?}, so that no subset by it has hosts: give hosts metadata such as \
+             {{\"filter_metadata\": {{\"mosn.lb\": {{{:?}: ...}}}}}}",
+            &**label, &**label
+        ));
+    }
+}
+
 /// The weight of the latest second in moving averages; `None` for the usual one.
 pub(crate) fn ewma_alpha(at: &At<'_>, config: Option<&EwmaConfig>) -> Option<f64> {
     let config = config?;
@@ -57,6 +94,7 @@ pub(crate) fn ewma_alpha(at: &At<'_>, config: Option<&EwmaConfig>) -> Option<f64
 pub(super) fn balancing(
     at: &At<'_>,
     cluster: &Cluster,
+    balancer: BalancerKind,
     ewma_alpha: Option<f64>,
     names: &mut Names,
 ) -> BalancingSpec {
@@ -89,7 +127,7 @@ pub(super) fn balancing(
             defaults.server_error_bias,
         ),
         ewma_alpha: ewma_alpha.unwrap_or(defaults.ewma_alpha),
-        slow_start: slow_start(&at.key("slow_start"), &cluster.slow_start),
+        slow_start: slow_start(&at.key("slow_start"), &cluster.slow_start, balancer),
         original_dst: original_dst(at, cluster, names),
         subset: subset(&at.key("lb_subset_config"), &cluster.lb_subset_config, names),
         ..defaults
@@ -110,7 +148,7 @@ fn original_dst(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> Option<Box
     Some(Box::new(OriginalDstSpec { header, replace_local: given.replace_local }))
 }
 
-fn slow_start(at: &At<'_>, given: &SlowStart) -> Option<SlowStartSpec> {
+fn slow_start(at: &At<'_>, given: &SlowStart, balancer: BalancerKind) -> Option<SlowStartSpec> {
     if given.mode.is_empty() {
         return None;
     }
@@ -119,10 +157,19 @@ fn slow_start(at: &At<'_>, given: &SlowStart) -> Option<SlowStartSpec> {
         at.key("mode").unknown(Severity::Warning, message, &given.mode, ["duration"]);
         return None;
     }
-    let window = given
-        .slow_start_duration
-        .and_then(|window| positive(&at.key("slow_start_duration"), window))
-        .unwrap_or(Duration::ZERO);
+    if !by_share(balancer) {
+        at.warning(format!(
+            "has no effect with {}; it takes LB_WEIGHTED_ROUNDROBIN, LB_WEIGHTED_RANDOM, LB_LEAST_REQUEST, \
+             LB_LEAST_CONNECTION or LB_PEAK_EWMA",
+            name(balancer)
+        ));
+    }
+    let window =
+        given.slow_start_duration.and_then(|window| positive(&at.key("slow_start_duration"), window));
+    if window.is_none() {
+        at.key("slow_start_duration").warning("has no effect: expected a duration above 0, such as \"30s\"");
+    }
+    let window = window.unwrap_or(Duration::ZERO);
     if given.min_weight_percent > 1.0 {
         at.key("min_weight_percent")
             .error(format!("expected a fraction up to 1, found {}", given.min_weight_percent));

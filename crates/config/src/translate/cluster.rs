@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::route::positive;
+use super::route::{or_default, positive};
 use super::{Names, balancing, discovery, health};
 use crate::document::At;
 use crate::features::Feature;
-use crate::model::{Breakers, ClusterSpec, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name};
+use crate::model::{
+    BalancerKind, Breakers, ClusterSpec, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
+};
 use crate::mosn::{Cluster, Host, KeepAlive, TlsContext};
+use crate::problem::Severity;
 use crate::value::Metadata;
 
 /// What `cluster_manager` says for all clusters.
@@ -34,10 +37,8 @@ pub(crate) fn cluster(
         at.key("name").error(format!("there is a cluster {:?} already", cluster.name));
     }
     needs(at, cluster, shared);
-    let connect_timeout = cluster
-        .connect_timeout
-        .and_then(|timeout| positive(&at.key("connect_timeout"), timeout))
-        .unwrap_or(Duration::from_secs(10));
+    let connect_timeout =
+        or_default(&at.key("connect_timeout"), cluster.connect_timeout, Duration::from_secs(10));
     let (discovery, hosts) = discovery::discovery(at, cluster, names);
     let retry_budget = cluster.circuit_breakers.first().and_then(|limits| limits.retry_budget.as_ref());
     let retry_budget = retry_budget.map(|given| {
@@ -45,10 +46,15 @@ pub(crate) fn cluster(
         let at = at.index(0);
         super::retry::retry_budget(&at.key("retry_budget"), given)
     });
-    Some(ClusterSpec {
+    let balancer = balancing::kind(&at.key("lb_type"), &cluster.lb_type);
+    kind(&at.key("type"), &cluster.kind, balancer);
+    if balancer == BalancerKind::OriginalDst {
+        has_no_hosts(at, cluster);
+    }
+    let spec = ClusterSpec {
         name,
         discovery,
-        balancer: balancing::kind(&at.key("lb_type"), &cluster.lb_type),
+        balancer,
         connect_timeout,
         idle_timeout: cluster.idle_timeout.and_then(|timeout| positive(&at.key("idle_timeout"), timeout)),
         breakers: cluster.circuit_breakers.first().map_or_else(Breakers::default, |limits| Breakers {
@@ -65,7 +71,7 @@ pub(crate) fn cluster(
         bind_address: bind_address(&at.key("bind_address"), &cluster.bind_address),
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
-        balancing: balancing::balancing(at, cluster, shared.ewma_alpha, names),
+        balancing: balancing::balancing(at, cluster, balancer, shared.ewma_alpha, names),
         health: HealthSpec {
             check: health::check(&at.key("health_check"), &cluster.health_check, names),
             outlier: cluster
@@ -75,7 +81,34 @@ pub(crate) fn cluster(
         },
         keepalive: keepalive(&at.key("keepalive"), &cluster.keepalive),
         retry_budget,
-    })
+    };
+    balancing::subset_labels(&at.key("lb_subset_config"), &spec);
+    names.know(&spec);
+    Some(spec)
+}
+
+/// Of the types of clusters only one is special; in MOSN, any other word is as good as `SIMPLE`.
+fn kind(at: &At<'_>, kind: &str, balancer: BalancerKind) {
+    const KINDS: [&str; 6] = ["SIMPLE", "STATIC", "STRICT_DNS", "DYNAMIC", "EDS", "ORIGINAL_DST"];
+    if kind == "ORIGINAL_DST" && balancer != BalancerKind::OriginalDst {
+        at.warning("counts as SIMPLE: for the destination of each request, lb_type must be LB_ORIGINAL_DST");
+    }
+    if !kind.is_empty() && !KINDS.contains(&kind) {
+        at.unknown(Severity::Warning, format!("unknown type {kind:?} counts as SIMPLE"), kind, KINDS);
+    }
+}
+
+fn has_no_hosts(at: &At<'_>, cluster: &Cluster) {
+    for (key, given) in [
+        ("hosts", !cluster.hosts.is_empty()),
+        ("hosts_file", !cluster.hosts_file.is_empty()),
+        ("health_check", !cluster.health_check.service_name.is_empty()),
+        ("lb_subset_config", !cluster.lb_subset_config.subset_selectors.is_empty()),
+    ] {
+        if given {
+            at.key(key).warning("has no effect: with LB_ORIGINAL_DST, requests go where they were going");
+        }
+    }
 }
 
 /// MOSN never enforces it, and shows and writes 1024 where nothing is configured.
@@ -137,14 +170,13 @@ fn check_address(address: &str) -> Result<(), String> {
     if let Some(path) = address.strip_prefix("unix:") {
         return if path.is_empty() { Err("expected unix:/path".to_owned()) } else { Ok(()) };
     }
-    let port = address.rsplit_once(':').and_then(|(host, port)| {
-        let literal = host.starts_with('[') && host.ends_with(']');
-        (literal || !(host.is_empty() || host.contains(':'))).then(|| port.parse::<u16>().ok()).flatten()
+    let ip = address.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+    let name = address.rsplit_once(':').is_some_and(|(host, port)| {
+        (1..=253).contains(&host.len())
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
-    match port {
-        Some(_) => Ok(()),
-        None => Err(format!("expected host:port or unix:/path, found {address:?}")),
-    }
+    if ip || name { Ok(()) } else { Err(format!("expected host:port or unix:/path, found {address:?}")) }
 }
 
 type Labels = BTreeMap<Name, BTreeMap<Name, Name>>;
@@ -181,7 +213,20 @@ pub(super) mod tests {
         for address in ["127.0.0.1:80", "a.com:80", "[::1]:80", "unix:/tmp/x", "unix:@x"] {
             assert_eq!(check_address(address), Ok(()), "{address}");
         }
-        for address in ["", "127.0.0.1", "::1:80", ":80", "a:http", "unix:", "a:70000"] {
+        for address in [
+            "",
+            "127.0.0.1",
+            "::1:80",
+            ":80",
+            "a:http",
+            "unix:",
+            "a:70000",
+            "a:0",
+            "1.2.3.4:0",
+            "*:80",
+            "[a.com]:80",
+            "a b:80",
+        ] {
             assert!(check_address(address).is_err(), "{address}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Names;
 use super::cluster::host;
-use super::route::positive;
+use super::route::or_default;
 use crate::document::At;
 use crate::hosts_file::hosts_file;
 use crate::model::{Discovery, DnsFamily, DnsResolverSpec, HostSpec, HostsFileSpec, Name, StrictDnsSpec};
@@ -28,7 +28,7 @@ pub(super) fn discovery(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> (D
         })
         .collect();
     if !cluster.hosts_file.is_empty() {
-        let at = at.key("hosts_file");
+        let (at_cluster, at) = (at, at.key("hosts_file"));
         if strict_dns || !hosts.is_empty() {
             at.error("there can only be one of hosts_file and hosts, and no STRICT_DNS");
         }
@@ -36,29 +36,30 @@ pub(super) fn discovery(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> (D
         let hosts = match hosts_file(&path) {
             Ok(hosts) => hosts,
             Err(problems) => {
-                at.add_all(problems);
+                match problems.0.as_slice() {
+                    // There is no place in it to name.
+                    [only] if only.line == 0 => at.error(format!("the file {path:?} {}", only.message)),
+                    _ => at.add_all(problems),
+                }
                 Vec::new()
             }
         };
-        let at_refresh = at_refresh(&at, cluster);
-        return (Discovery::File(Box::new(HostsFileSpec { path, refresh: at_refresh })), hosts);
+        let at_refresh = at_cluster.key("hosts_file_refresh");
+        let refresh = or_default(&at_refresh, cluster.hosts_file_refresh, Duration::from_secs(1));
+        return (Discovery::File(Box::new(HostsFileSpec { path, refresh })), hosts);
     }
     if !strict_dns {
         return (Discovery::Static, hosts);
     }
-    let refresh = cluster.dns_refresh_rate.and_then(|rate| positive(&at.key("dns_refresh_rate"), rate));
+    let refresh = or_default(&at.key("dns_refresh_rate"), cluster.dns_refresh_rate, Duration::from_secs(5));
     let spec = StrictDnsSpec {
         names: hosts.clone(),
-        refresh: refresh.unwrap_or(Duration::from_secs(5)),
+        refresh,
         respect_ttl: cluster.respect_dns_ttl,
         family: family(&at.key("dns_lookup_family"), &cluster.dns_lookup_family),
         resolver: resolver(at, cluster),
     };
     (Discovery::StrictDns(Box::new(spec)), hosts)
-}
-
-fn at_refresh(at: &At<'_>, cluster: &Cluster) -> Duration {
-    cluster.hosts_file_refresh.and_then(|refresh| positive(at, refresh)).unwrap_or(Duration::from_secs(1))
 }
 
 /// A name or address without a port has 80, as in MOSN; `None` = it has one, or is none.

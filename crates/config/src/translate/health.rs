@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use super::Names;
 use super::header::check_name;
-use super::route::positive;
+use super::route::{or_default, positive};
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{GrpcProbeSpec, HealthCheckSpec, HttpProbeSpec, Name, OutlierSpec, ProbeSpec};
 use crate::mosn::{GrpcCheckConfig, HealthCheck, HttpCheckConfig, OutlierDetection};
+use crate::problem::Severity;
 use crate::value::GoDuration;
 
 /// RPC protocols that are asked for a heartbeat.
@@ -15,6 +16,9 @@ const HEARTBEATS: [&str; 3] = ["bolt", "boltv2", "dubbo"];
 /// Active health checks, which a service name switches on.
 pub(super) fn check(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Option<Box<HealthCheckSpec>> {
     if check.service_name.is_empty() {
+        if !check.protocol.is_empty() || check.check_config.is_some() {
+            at.warning("has no effect: a service_name switches checks on");
+        }
         return None;
     }
     let time =
@@ -25,6 +29,7 @@ pub(super) fn check(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Opti
     // Without settings for it, an HTTP check falls back to connecting.
     let http = check.check_config.as_ref().and_then(|config| config.http_check_config.as_ref());
     let at_config = at.key("check_config");
+    protocol(at, check);
     let (probe, timeout) = match (check.protocol.as_str(), http) {
         ("Http1", Some(http)) => http_probe(&at_config.key("http_check_config"), http),
         ("Grpc", _) => {
@@ -54,6 +59,32 @@ pub(super) fn check(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Opti
     }))
 }
 
+/// Says where less is asked than the settings seem to say.
+fn protocol(at: &At<'_>, check: &HealthCheck) {
+    let given = check.check_config.clone().unwrap_or_default();
+    let at_config = at.key("check_config");
+    match check.protocol.as_str() {
+        "Http1" if given.http_check_config.is_none() => {
+            at_config.key("http_check_config").warning("is missing: hosts are only connected to");
+        }
+        "" | "Http1" | "Grpc" => {}
+        name if HEARTBEATS.contains(&name) => {}
+        name => {
+            let known = HEARTBEATS.into_iter().chain(["Http1", "Grpc"]);
+            let message = format!("no check is known for {name:?}: hosts are only connected to");
+            at.key("protocol").unknown(Severity::Warning, message, name, known);
+        }
+    }
+    for (key, given, of) in [
+        ("http_check_config", given.http_check_config.is_some(), "Http1"),
+        ("grpc_check_config", given.grpc_check_config.is_some(), "Grpc"),
+    ] {
+        if given && check.protocol != of {
+            at_config.key(key).warning(format!("has no effect unless the protocol is {of:?}"));
+        }
+    }
+}
+
 fn grpc_probe(at: &At<'_>, given: Option<&GrpcCheckConfig>) -> ProbeSpec {
     let GrpcCheckConfig { port, service, authority } = given.cloned().unwrap_or_default();
     for (key, text) in [("service", &service), ("authority", &authority)] {
@@ -67,9 +98,8 @@ fn grpc_probe(at: &At<'_>, given: Option<&GrpcCheckConfig>) -> ProbeSpec {
 /// Outlier detection; what is not given is as in xDS.
 pub(super) fn outlier(at: &At<'_>, given: &OutlierDetection) -> OutlierSpec {
     let defaults = OutlierSpec::default();
-    let time = |key: &str, given: Option<GoDuration>, default: Duration| {
-        given.and_then(|given| positive(&at.key(key), given)).unwrap_or(default)
-    };
+    let time =
+        |key: &str, given: Option<GoDuration>, default: Duration| or_default(&at.key(key), given, default);
     let percent = |key: &str, given: Option<u8>, default: u8| match given {
         Some(given) if given > 100 => {
             at.key(key).error(format!("expected 0 to 100, found {given}"));

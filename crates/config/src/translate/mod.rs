@@ -6,6 +6,7 @@ mod discovery;
 mod features;
 mod header;
 mod health;
+mod leads_to;
 mod listener;
 mod names;
 mod proxy;
@@ -14,6 +15,7 @@ mod route;
 mod route_match;
 mod router;
 mod server;
+mod unreachable;
 mod users;
 mod variable;
 

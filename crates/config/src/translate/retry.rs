@@ -21,6 +21,14 @@ pub(super) fn retry(at: &At<'_>, policy: &RetryPolicy) -> (RetrySpec, Option<Dur
         }
     }
     let conditions = conditions(&at.key("retry_conditions"), policy, &status_codes);
+    if conditions.is_empty() && !policy.retry_on && !policy.status_codes.is_empty() {
+        at.key("status_codes").warning("have no effect without retry_on");
+    }
+    if conditions.is_empty() && (1..LEAST_RETRIES).contains(&policy.num_retries) {
+        let message =
+            format!("counts as {LEAST_RETRIES}: only with retry_conditions it is as many as it says");
+        at.key("num_retries").warning(message);
+    }
     let max_retries = match policy.num_retries {
         given if conditions.is_empty() => given.max(LEAST_RETRIES),
         0 => 1,

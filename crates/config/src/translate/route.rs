@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use mosn_core::{Protocol, is_authority};
 
@@ -6,7 +7,7 @@ use super::header::{check_name, lists, mutations};
 use super::retry::retry;
 use super::route_match::{pattern, route_match};
 use super::router::filter_config;
-use super::{Names, variable};
+use super::{Names, leads_to, variable};
 use crate::document::At;
 use crate::model::{
     ActionSpec, ClusterChoiceSpec, DirectResponseSpec, ForwardSpec, HashKeySpec, HashPolicySpec,
@@ -15,7 +16,7 @@ use crate::model::{
 };
 use crate::mosn::{DirectResponse, HashPolicy, Redirect, RequestMirrorPolicy, RouteAction, Router};
 use crate::problem::Severity;
-use crate::value::Metadata;
+use crate::value::{GoDuration, Metadata};
 
 pub(crate) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpec {
     let matches = route_match(&at.key("match"), &router.matches, names);
@@ -25,9 +26,15 @@ pub(crate) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpe
         (None, Some(to)) => redirect(&at.key("redirect"), to, names),
         (None, None) => forward(&at.key("route"), &router.route, names),
     };
-    if let (ActionSpec::Forward(forward), Some(policy)) = (&mut action, &router.request_mirror_policies) {
-        forward.mirrors.extend(mirror(&at.key("request_mirror_policies"), policy, names));
+    let at_mirror = at.key("request_mirror_policies");
+    match (&mut action, &router.request_mirror_policies) {
+        (ActionSpec::Forward(forward), Some(policy)) => {
+            forward.mirrors.extend(mirror(&at_mirror, policy, names));
+        }
+        (_, Some(_)) => at_mirror.warning("has no effect: the route forwards nothing"),
+        _ => {}
     }
+    beside(at, router);
     let mut headers = mutations(&at.key("route"), &lists!(router.route), names);
     if leaves_request {
         leave_request(&at.key("route"), &mut action, &mut headers);
@@ -38,7 +45,26 @@ pub(crate) fn route(at: &At<'_>, router: &Router, names: &mut Names) -> RouteSpe
         action,
         headers,
         leaves_request,
-        filter_config: filter_config(router.per_filter_config.as_ref()),
+        filter_config: filter_config(&at.key("per_filter_config"), router.per_filter_config.as_ref(), names),
+    }
+}
+
+/// Of what a route could do, the first counts.
+fn beside(at: &At<'_>, router: &Router) {
+    let first = match (&router.direct_response, &router.redirect) {
+        (Some(_), _) => "direct_response",
+        (None, Some(_)) => "redirect",
+        (None, None) => return,
+    };
+    if router.direct_response.is_some() && router.redirect.is_some() {
+        at.key("redirect").warning(format!("has no effect beside {first}"));
+    }
+    let route = &router.route;
+    if !route.cluster_name.is_empty() {
+        at.key("route").key("cluster_name").warning(format!("has no effect beside {first}"));
+    }
+    if !route.weighted_clusters.is_empty() {
+        at.key("route").key("weighted_clusters").warning(format!("has no effect beside {first}"));
     }
 }
 
@@ -100,6 +126,9 @@ fn redirect(at: &At<'_>, to: &Redirect, names: &mut Names) -> ActionSpec {
     if !to.host_redirect.is_empty() {
         check_host(&at.key("host_redirect"), &to.host_redirect);
     }
+    if to.path_redirect.is_empty() && to.host_redirect.is_empty() && scheme.is_empty() {
+        at.warning("leads to the same address again: give path_redirect, host_redirect or scheme_redirect");
+    }
     let mut part = |text: &str| (!text.is_empty()).then(|| names.share(text));
     ActionSpec::Redirect(Box::new(RedirectSpec {
         status,
@@ -116,7 +145,12 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
         Some(policy) => retry(&at.key("retry_policy"), policy),
         None => (RetrySpec::default(), None),
     };
-    ActionSpec::Forward(Box::new(ForwardSpec {
+    let limit = timeout.unwrap_or(Duration::from_secs(60));
+    if per_try_timeout.is_some_and(|per_try| per_try >= limit) {
+        let at = at.key("retry_policy");
+        at.key("retry_timeout").warning(format!("limits nothing: the whole request has {limit:?} (timeout)"));
+    }
+    let forward = ForwardSpec {
         cluster,
         upstream_protocol: upstream_protocol(&at.key("upstream_protocol"), &action.upstream_protocol),
         timeout,
@@ -131,10 +165,21 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
         host_rewrite: host_rewrite(at, action, names),
         metadata_match: metadata(&action.metadata_match, names),
         hash_policy: hash_policy(&at.key("hash_policy"), &action.hash_policy, names),
-    }))
+    };
+    leads_to::check(at, &forward, names);
+    ActionSpec::Forward(Box::new(forward))
 }
 
 fn cluster_choice(at: &At<'_>, action: &RouteAction, names: &mut Names) -> Option<ClusterChoiceSpec> {
+    only_first(
+        at,
+        &[
+            ("weighted_clusters", !action.weighted_clusters.is_empty()),
+            ("cluster_name", !action.cluster_name.is_empty()),
+            ("cluster_variable", !action.cluster_variable.is_empty()),
+            ("cluster_header", !action.cluster_header.is_empty()),
+        ],
+    );
     if !action.weighted_clusters.is_empty() {
         let at = at.key("weighted_clusters");
         let mut clusters = Vec::with_capacity(action.weighted_clusters.len());
@@ -202,6 +247,11 @@ fn mirror(at: &At<'_>, policy: &RequestMirrorPolicy, names: &mut Names) -> Optio
         );
     }
     let cluster = names.share(&policy.cluster);
+    if policy.percent == 0 {
+        at.key("percent").warning("is 0: nothing is copied");
+    } else if names.users.as_ref().is_some_and(|users| !users.stream_filters.contains("mirror")) {
+        at.warning("has no effect: no listener that uses this table has the stream filter \"mirror\"");
+    }
     (policy.percent > 0).then(|| MirrorPolicySpec { cluster, per_million: policy.percent * 10_000 })
 }
 
@@ -263,6 +313,11 @@ fn hash_policy(at: &At<'_>, policies: &[HashPolicy], names: &mut Names) -> Optio
             terminal: policy.terminal,
         })
         .collect();
+    let always = keys.iter().position(|key| key.terminal && key.source == HashSourceSpec::SourceIp);
+    if let Some(always) = always.filter(|&always| always + 1 < keys.len()) {
+        let message = "has no effect: every client has the address that the terminal policy before it names";
+        at.index(always + 1).warning(message);
+    }
     // Where the client has no address (a socket file), one host for all would be no balance.
     let by_address = keys.iter().all(|key| key.source == HashSourceSpec::SourceIp);
     let otherwise = (!by_address).then_some(0);
@@ -270,6 +325,15 @@ fn hash_policy(at: &At<'_>, policies: &[HashPolicy], names: &mut Names) -> Optio
 }
 
 fn hash_source(at: &At<'_>, policy: &HashPolicy, names: &mut Names) -> HashSourceSpec {
+    only_first(
+        at,
+        &[
+            ("cookie", policy.cookie.is_some()),
+            ("header", policy.header.is_some()),
+            ("query_parameter", policy.query_parameter.is_some()),
+            ("source_ip", policy.source_ip.is_some()),
+        ],
+    );
     if let Some(cookie) = &policy.cookie {
         let at = at.key("cookie");
         let path_ok = cookie.path.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b';');
@@ -288,7 +352,12 @@ fn hash_source(at: &At<'_>, policy: &HashPolicy, names: &mut Names) -> HashSourc
         return HashSourceSpec::Header(names.share(&header.key));
     }
     match &policy.query_parameter {
-        Some(parameter) => HashSourceSpec::QueryParameter(names.share(&parameter.name)),
+        Some(parameter) => {
+            if parameter.name.is_empty() {
+                at.key("query_parameter").key("name").error("expected the name of a query parameter");
+            }
+            HashSourceSpec::QueryParameter(names.share(&parameter.name))
+        }
         None => HashSourceSpec::SourceIp,
     }
 }
@@ -303,8 +372,27 @@ fn metadata(labels: &Metadata, names: &mut Names) -> Option<Box<Labels>> {
     Some(Box::new(shared.collect()))
 }
 
+/// Of keys of which one counts, says which of those that are given do not.
+pub(super) fn only_first(at: &At<'_>, keys: &[(&str, bool)]) {
+    let mut given = keys.iter().filter(|(_, given)| *given).map(|(key, _)| key);
+    if let Some(first) = given.next() {
+        for key in given {
+            at.key(key).warning(format!("has no effect beside {first}"));
+        }
+    }
+}
+
+/// A time that must be above 0 if it is given.
+pub(super) fn or_default(at: &At<'_>, given: Option<GoDuration>, default: Duration) -> Duration {
+    let Some(given) = given else { return default };
+    given.positive().unwrap_or_else(|| {
+        at.warning(format!("expected a duration above 0, found {given}: the default, {default:?}, counts"));
+        default
+    })
+}
+
 /// A limit that is not set when 0; below 0 it makes no sense, and is not set either.
-pub(super) fn positive(at: &At<'_>, duration: crate::value::GoDuration) -> Option<std::time::Duration> {
+pub(super) fn positive(at: &At<'_>, duration: GoDuration) -> Option<Duration> {
     if duration.as_nanos() < 0 {
         at.warning(format!("{duration} is negative and counts as not set"));
     }

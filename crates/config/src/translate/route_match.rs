@@ -3,6 +3,7 @@ use mosn_expression::Expression;
 
 use super::Names;
 use super::header::check_name;
+use super::route::only_first;
 use super::variable;
 use crate::document::At;
 use crate::model::{
@@ -11,13 +12,14 @@ use crate::model::{
 use crate::mosn::{HeaderMatcher, QueryMatcher, RouterMatch, VariableMatcher};
 
 pub(super) fn route_match(at: &At<'_>, matches: &RouterMatch, names: &mut Names) -> RouteMatchSpec {
-    let paths = [("prefix", &matches.prefix), ("path", &matches.path), ("regex", &matches.regex)];
-    let mut given = paths.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, _)| key);
-    if let Some(first) = given.next() {
-        for key in given {
-            at.key(key).warning(format!("has no effect beside {first}"));
-        }
-    }
+    only_first(
+        at,
+        &[
+            ("prefix", !matches.prefix.is_empty()),
+            ("path", !matches.path.is_empty()),
+            ("regex", !matches.regex.is_empty()),
+        ],
+    );
     let path = if !matches.prefix.is_empty() {
         PathMatchSpec::Prefix(names.share(&matches.prefix))
     } else if !matches.path.is_empty() {
@@ -125,7 +127,7 @@ fn method(at: &At<'_>, header: &HeaderMatcher, value: &ValueMatchSpec, spec: &mu
         Some(method) if *method != header.value => {
             at.error(format!("the method cannot be both {method:?} and {:?}", header.value));
         }
-        _ if !Method::from_bytes(header.value.as_bytes()).is_ok() => {
+        _ if !is_method(header) => {
             at.key("value").error(format!(
                 "expected a method such as \"GET\", found {:?}: it is compared as it stands, so give each method a \
                  route of its own",
@@ -139,6 +141,12 @@ fn method(at: &At<'_>, header: &HeaderMatcher, value: &ValueMatchSpec, spec: &mu
             spec.method = Some(header.value.clone());
         }
     }
+}
+
+/// Whether its value is a method and no pattern that is meant to match several.
+fn is_method(header: &HeaderMatcher) -> bool {
+    let plain = header.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    Method::from_bytes(header.value.as_bytes()).is_ok() && (plain || !header.regex)
 }
 
 fn header_value(at: &At<'_>, header: &HeaderMatcher, names: &mut Names) -> ValueMatchSpec {

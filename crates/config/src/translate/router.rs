@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Names;
 use super::header::{lists, mutations};
 use super::route::route;
+use super::{Names, unreachable};
 use crate::document::At;
 use crate::model::{FilterConfigs, Name, RouterSpec, VirtualHostSpec};
-use crate::mosn::{RouterConfiguration, VirtualHost};
+use crate::mosn::{
+    DslConfig, FaultConfig, GzipConfig, MirrorConfig, PayloadLimitConfig, RouterConfiguration, StreamConfig,
+    TranscoderConfig, TypedConfig as _, VirtualHost,
+};
+use crate::problem::Severity;
 
 /// A route table with the given virtual hosts.
 pub(crate) fn table(
@@ -67,12 +71,15 @@ pub(crate) fn virtual_host(
     }
     let at_routers = at.key("routers");
     let routes = host.routers.iter().enumerate();
+    let routes: Vec<_> =
+        routes.map(|(index, router)| route(&at_routers.index(index), router, names)).collect();
+    unreachable::check(&at_routers, &routes, names);
     VirtualHostSpec {
         name,
         domains: accepted,
-        routes: routes.map(|(index, router)| route(&at_routers.index(index), router, names)).collect(),
+        routes,
         headers: mutations(at, &lists!(host), names),
-        filter_config: filter_config(host.per_filter_config.as_ref()),
+        filter_config: filter_config(&at.key("per_filter_config"), host.per_filter_config.as_ref(), names),
     }
 }
 
@@ -111,11 +118,40 @@ fn check_domain(domain: &str) -> Result<(), String> {
 }
 
 /// Per-route settings of stream filters as JSON text.
-pub(super) fn filter_config(settings: Option<&Map<String, Value>>) -> FilterConfigs {
+pub(super) fn filter_config(
+    at: &At<'_>,
+    settings: Option<&Map<String, Value>>,
+    names: &Names,
+) -> FilterConfigs {
     let settings = settings.filter(|settings| !settings.is_empty())?;
+    for filter in settings.keys() {
+        check_settings(&at.key(filter), filter, names);
+    }
     let texts: BTreeMap<String, Arc<str>> =
         settings.iter().map(|(filter, value)| (filter.clone(), Arc::from(value.to_string()))).collect();
     Some(Box::new(texts))
+}
+
+fn check_settings(at: &At<'_>, filter: &str, names: &Names) {
+    match filter {
+        "fault" => at.check_shape::<FaultConfig>(),
+        "gzip" => at.check_shape::<GzipConfig>(),
+        "payload_limit" => at.check_shape::<PayloadLimitConfig>(),
+        "dsl" => at.check_shape::<DslConfig>(),
+        "transcoder" => at.check_shape::<TranscoderConfig>(),
+        "mirror" => at.check_shape::<MirrorConfig>(),
+        known if StreamConfig::TYPES.contains(&known) => {}
+        unknown => {
+            let message = format!("has no effect: there is no stream filter of type {unknown:?}");
+            at.unknown(Severity::Warning, message, unknown, StreamConfig::TYPES.iter().copied());
+            return;
+        }
+    }
+    if names.users.as_ref().is_some_and(|users| !users.stream_filters.contains(filter)) {
+        let message =
+            format!("has no effect: no listener that uses this table has the stream filter {filter:?}");
+        at.warning(message);
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod retries;
 mod routing;
 mod rpc_examples;
 mod strictness;
+mod wrong;
 
 use mosn_tests::{Config, Mosn};
 
