@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::ErrorKind,
     net::TcpListener,
     sync::{
         Arc,
@@ -118,7 +118,9 @@ fn the_event_log_and_the_metrics_are_mosns() {
     assert_eq!(rest(&lines[0]), format!("host:{host},health_status:1,current_result:0,status_changed:0"));
     assert_eq!(rest(&lines[1]), format!("host:{host},health_status:0,current_result:0,status_changed:1"));
     let count = |name| mosn.metric("healthcheck.service.checked", name).unwrap();
-    assert!(count("attempt") >= count("success") + count("failure"));
+    // In this order: checks go on meanwhile.
+    let told = count("success") + count("failure");
+    assert!(count("attempt") >= told);
     assert!(count("success") >= 1 && count("failure") >= 2 && count("active_failure") >= 2);
     assert_eq!((count("passive_failure"), count("verify_cluster"), count("healty")), (0, 0, 1));
     assert!(mosn.error_log().contains(&format!("{host} fails its health checks: status 500")));
@@ -236,15 +238,15 @@ fn subsets_show_in_the_metrics() {
     mosn.metric_is("upstream.cluster.up", "lb_subsets_fallback", 1);
 }
 
-/// What a frozen process is like from outside: the system accepts for it.
+/// What a frozen process is like from outside: the system answers for it.
 #[test]
-fn a_tcp_check_cannot_tell_a_frozen_host() {
+fn a_tcp_check_cannot_tell_a_frozen_host_which_hears_nothing_of_it() {
     let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
     let check = json!({ "service_name": "checked", "interval": "10ms", "initial_delay_seconds": "1ms" });
     let host = frozen.local_addr().unwrap().to_string();
     let mosn = start(&config(&[&host], &json!({ "health_check": check })));
     until("a few checks", || (mosn.metric("healthcheck.service.checked", "success")? > 3).then_some(()));
-    let (mut stream, _) = frozen.accept().unwrap();
-    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    frozen.set_nonblocking(true).unwrap();
+    assert_eq!(frozen.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     mosn.metric_is("healthcheck.service.checked", "healty", 1);
 }
