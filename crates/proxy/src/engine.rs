@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
-use mosn_config::model::{MirrorSpec, OriginalDstSpec};
+use mosn_config::model::{MirrorSpec, OriginalDstSpec, Priority};
 use mosn_core::{BodyLength, Failure, Frame, Headers, Protocol, RequestHead, ResponseHead};
 use mosn_net::timer::Timer;
 use mosn_router::{
@@ -82,6 +82,7 @@ struct Target<'r, U: Upstreams> {
     protocol: Protocol,
     metadata: Option<&'r Metadata>,
     hash: Option<u64>,
+    priority: Priority,
     /// See [`Choice::position`].
     position: Cell<Option<u32>>,
 }
@@ -157,6 +158,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             protocol: forward.upstream_protocol.unwrap_or(self.stream.protocol()),
             metadata: pick.metadata.as_deref(),
             hash,
+            priority: forward.priority,
             position: Cell::new(None),
         };
         if is_rpc(target.protocol) != is_rpc(self.stream.protocol()) {
@@ -225,7 +227,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     continue;
                 }
                 Try::Overdue => {
-                    if self.grant(&forward.retry, &target.cluster, &mut budget) {
+                    if self.grant(forward, &target.cluster, &mut budget) {
                         self.report.hedged();
                     } else {
                         answer =
@@ -238,7 +240,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                         && !self.report.head.one_way
                         && forward.retry.after(why)
                         && replay.is_complete();
-                    if !wanted || !self.grant(&forward.retry, &target.cluster, &mut budget) {
+                    if !wanted || !self.grant(forward, &target.cluster, &mut budget) {
                         answer = Some(self.outwait(why, &forward.retry, &mut budget).await?);
                         continue;
                     }
@@ -345,6 +347,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             fresh,
             rpc: self.proxy.settings.rpc(protocol),
             client: self.stream.connection().id,
+            priority: target.priority,
         };
         let (waits, mut acquired) = match self.proxy.upstreams.acquire(&target.cluster, protocol, choice) {
             Acquiring::Done(done) => return done.map(Chosen::Host),
@@ -412,7 +415,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         let policy = &forward.retry;
         let ended = poll_fn(|cx| {
             exchange.poll(cx, self, route, policy, |request, reply| {
-                policy.wants(reply) && request.grant(policy, cluster, budget)
+                policy.wants(reply) && request.grant(forward, cluster, budget)
             })
         })
         .await;
@@ -445,12 +448,12 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     }
 
     /// Takes one retry out of the request's budget and of the cluster's.
-    fn grant(&mut self, policy: &Retry, cluster: &Rc<U::Cluster>, budget: &mut Budget<U>) -> bool {
-        if budget.retries >= policy.max_retries {
+    fn grant(&mut self, forward: &Forward, cluster: &Rc<U::Cluster>, budget: &mut Budget<U>) -> bool {
+        if budget.retries >= forward.retry.max_retries {
             return false;
         }
         budget.token = None;
-        budget.token = self.proxy.upstreams.retry(cluster);
+        budget.token = self.proxy.upstreams.retry(cluster, forward.priority);
         if budget.token.is_none() {
             self.report.retry_overflow();
             return false;

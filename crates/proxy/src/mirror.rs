@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use mosn_config::model::{MirrorSpec, RpcSpec};
+use mosn_config::model::{MirrorSpec, Priority, RpcSpec};
 use mosn_core::{Failure, Frame, Protocol, RequestHead};
 use mosn_net::{
     clock::{self, Moment},
@@ -175,6 +175,7 @@ impl<U: Upstreams> Copy<U> {
             fresh: false,
             rpc: self.rpc,
             client: self.client,
+            priority: Priority::Default,
         };
         match self.upstreams.acquire(&self.cluster, self.protocol, choice) {
             Acquiring::Done(done) => done,

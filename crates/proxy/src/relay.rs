@@ -71,6 +71,7 @@ impl<U: Upstreams> Proxy<U> {
             fresh: false,
             rpc: rpc.spec,
             client: rpc.client,
+            priority: forward.priority,
         };
         let line = self.upstreams.line(&cluster, &rpc, choice).map_err(|chosen| *host = chosen).ok()?;
         let observer: Rc<dyn RelayObserver> = Rc::<Relays>::clone(&self.relays);

@@ -1,6 +1,6 @@
 use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
-use mosn_config::model::{Discovery, OriginalDstSpec, RpcSpec};
+use mosn_config::model::{Discovery, OriginalDstSpec, Priority, RpcSpec};
 use mosn_core::{Failure, Protocol};
 use mosn_net::clock;
 use mosn_router::Metadata;
@@ -60,7 +60,7 @@ pub trait Upstreams: Sized + 'static {
     }
 
     /// A place in the cluster's retry budget; `None` = it is used up.
-    fn retry(&self, cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken>;
+    fn retry(&self, cluster: &Rc<Self::Cluster>, priority: Priority) -> Option<Self::RetryToken>;
 }
 
 /// What the choice of a host depends on.
@@ -84,6 +84,8 @@ pub struct Choice<'a> {
     pub rpc: RpcSpec,
     /// The client's connection, by its id.
     pub client: u64,
+    /// Which of the cluster's limits the request counts against.
+    pub priority: Priority,
 }
 
 /// A stream that is there, or on its way.
@@ -178,7 +180,8 @@ impl Upstreams for Pools {
             position: choice.position.get(),
             now: None,
         };
-        let terms = Terms { host: choice.host, fresh: choice.fresh, rpc: choice.rpc, client: choice.client };
+        let Choice { host, fresh, rpc, client, priority, .. } = choice;
+        let terms = Terms { host, fresh, rpc, client, priority };
         let open = self.open(cluster, protocol, &mut cx, terms);
         choice.position.set(cx.position);
         match open {
@@ -224,15 +227,15 @@ impl Upstreams for Pools {
             destination: choice.destination,
             ..ChooseContext::default()
         };
-        Self::line(self, cluster, rpc, &mut cx)
+        Self::line(self, cluster, rpc, &mut cx, choice.priority)
     }
 
     fn original_dst<'a>(&self, cluster: &'a LocalCluster) -> Option<&'a OriginalDstSpec> {
         cluster.cluster().original_dst()
     }
 
-    fn retry(&self, cluster: &Rc<LocalCluster>) -> Option<RetryToken> {
-        cluster.cluster().try_acquire_retry().ok()
+    fn retry(&self, cluster: &Rc<LocalCluster>, priority: Priority) -> Option<RetryToken> {
+        cluster.cluster().try_acquire_retry(priority).ok()
     }
 }
 

@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc, time::Durat
 
 use bytes::Bytes;
 use http::StatusCode;
-use mosn_config::model::{HashPolicySpec, MirrorPolicySpec, Name};
+use mosn_config::model::{HashPolicySpec, MirrorPolicySpec, Name, Priority};
 use mosn_core::Protocol;
 use mosn_telemetry::Variable;
 
@@ -52,6 +52,8 @@ pub struct ForwardPolicy {
     pub retry: Retry,
     /// Bytes of a request's body that are kept for another try or for a copy.
     pub buffer_limit: usize,
+    /// Which of the cluster's limits a request counts against.
+    pub priority: Priority,
     /// Where copies of requests go.
     pub mirrors: Box<[MirrorPolicySpec]>,
     /// What to speak to the upstream; `None` = what the client speaks.
@@ -139,6 +141,7 @@ impl Forward {
             upstream_protocol: _,
             hash_policy: _,
             buffer_limit: _,
+            priority: _,
             mirrors,
         } = &**policy;
         rewrite.is_none() && mirrors.is_empty() && !retry.after_sending()

@@ -314,6 +314,7 @@ impl Builder {
             per_try_timeout: spec.per_try_timeout,
             retry: Retry::new(&spec.retry),
             buffer_limit: spec.buffer_limit,
+            priority: spec.priority,
             mirrors: spec.mirrors.as_slice().into(),
             upstream_protocol: spec.upstream_protocol,
             hash_policy: spec.hash_policy.clone().map(Box::new),

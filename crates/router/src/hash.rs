@@ -125,6 +125,7 @@ mod tests {
                 per_try_timeout: None,
                 retry: Retry::default(),
                 buffer_limit: 0,
+                priority: Default::default(),
                 mirrors: Box::default(),
                 upstream_protocol: None,
                 hash_policy: policy.map(Box::new),

@@ -72,6 +72,7 @@ mod tests {
                 per_try_timeout: per_try_ms.map(Duration::from_millis),
                 retry: Retry::default(),
                 buffer_limit: 0,
+                priority: Default::default(),
                 mirrors: Box::default(),
                 upstream_protocol: None,
                 hash_policy: None,

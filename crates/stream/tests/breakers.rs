@@ -8,7 +8,7 @@ use std::{
 };
 
 use common::{until, worker};
-use mosn_config::model::{Breakers, ClusterSpec, HostSpec, LocalitySpec, MetricsFilter};
+use mosn_config::model::{Breakers, ClusterSpec, HostSpec, LocalitySpec, MetricsFilter, Priority};
 use mosn_core::{Failure, Protocol};
 use mosn_stream::{Open, Pools, Terms};
 use mosn_telemetry::Registry;
@@ -97,7 +97,7 @@ async fn history(address: String, steps: Vec<Step>) {
                 });
             }
         }
-        let [requests, pending, _] = cluster.in_flight();
+        let [requests, pending, _] = cluster.in_flight(Priority::Default);
         assert!(requests <= LIMITS.max_requests && pending <= LIMITS.max_pending_requests);
         assert_eq!(requests as usize, open.len());
         let waiting = open.iter().filter(|stream| matches!(stream, Open::Connecting { .. })).count();
@@ -107,7 +107,7 @@ async fn history(address: String, steps: Vec<Step>) {
         assert!(cluster.hosts()[0].active_connections() <= most);
     }
     drop(open);
-    assert_eq!(cluster.in_flight(), [0, 0, 0]);
+    assert_eq!(cluster.in_flight(Priority::Default), [0, 0, 0]);
     // A connection of HTTP/2 ends on a task of its own.
     drop(workers);
     until("no connection is counted", || cluster.hosts()[0].active_connections() == 0).await;

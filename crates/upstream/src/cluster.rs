@@ -7,7 +7,7 @@ use std::{
 
 use mosn_config::model::{
     BalancerKind, Breakers, ClusterSpec, Discovery, HealthCheckSpec, HostSpec, KeepaliveSpec, LocalitySpec,
-    Name, OriginalDstSpec,
+    Name, OriginalDstSpec, Priority, RetryBudgetSpec,
 };
 
 use crate::{
@@ -48,7 +48,8 @@ pub struct Cluster {
     localities: Box<[LocalitySpec]>,
     hosts: Priorities,
     subsets: Option<Box<Subsets>>,
-    in_flight: Arc<InFlight>,
+    /// By priority.
+    in_flight: [Arc<InFlight>; 2],
     /// `None` where nothing depends on what becomes of requests.
     observer: Option<Arc<Observer>>,
     subset_fallbacks: Arc<AtomicU64>,
@@ -129,7 +130,7 @@ impl Cluster {
             subsets: Subsets::new(&spec, &localities, &hosts, subset_fallbacks.clone()).map(Box::new),
             hosts: Priorities::new(&spec, &localities, hosts),
             localities: localities.into_boxed_slice(),
-            in_flight: before.map_or_else(Arc::default, |before| before.in_flight.clone()),
+            in_flight: before.map_or_else(Default::default, |before| before.in_flight.clone()),
             observer,
             subset_fallbacks,
             spec,
@@ -307,20 +308,32 @@ impl Cluster {
         self.subsets.as_ref().map_or((0, 0), |subsets| subsets.numbers())
     }
 
+    /// The limits of a priority's requests, and what counts against them.
+    fn limits(&self, priority: Priority) -> (&Breakers, Option<&RetryBudgetSpec>, &Arc<InFlight>) {
+        let in_flight = &self.in_flight[priority as usize];
+        let high = &self.spec.high_priority;
+        match priority {
+            Priority::Default => (&self.breakers, self.spec.retry_budget.as_ref(), in_flight),
+            Priority::High => (&high.breakers, high.retry_budget.as_ref(), in_flight),
+        }
+    }
+
     /// Counts a request until the token is dropped, if their number is limited.
     ///
     /// # Errors
     /// [`Overflow::Requests`] if the limit is reached.
-    pub fn try_acquire_request(&self) -> Result<RequestToken, Overflow> {
-        self.in_flight.request(self.breakers.max_requests, self.spec.retry_budget.is_some())
+    pub fn try_acquire_request(&self, priority: Priority) -> Result<RequestToken, Overflow> {
+        let (breakers, budget, in_flight) = self.limits(priority);
+        in_flight.request(breakers.max_requests, budget.is_some())
     }
 
     /// Counts a request that waits for a connection, as [`Self::try_acquire_request`] does.
     ///
     /// # Errors
     /// [`Overflow::Pending`] if the limit is reached.
-    pub fn try_acquire_pending(&self) -> Result<PendingToken, Overflow> {
-        self.in_flight.pending(self.breakers.max_pending_requests)
+    pub fn try_acquire_pending(&self, priority: Priority) -> Result<PendingToken, Overflow> {
+        let (breakers, _, in_flight) = self.limits(priority);
+        in_flight.pending(breakers.max_pending_requests)
     }
 
     /// Counts a retry, as [`Self::try_acquire_request`] does. Where there is a retry budget, retries
@@ -329,8 +342,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Overflow::Retries`] if the limit is reached.
-    pub fn try_acquire_retry(&self) -> Result<RetryToken, Overflow> {
-        self.in_flight.retry(self.breakers.max_retries, self.spec.retry_budget.as_ref())
+    pub fn try_acquire_retry(&self, priority: Priority) -> Result<RetryToken, Overflow> {
+        let (breakers, budget, in_flight) = self.limits(priority);
+        in_flight.retry(breakers.max_retries, budget)
     }
 
     /// Counts a connection to one of its hosts, as [`Self::try_acquire_request`] does. The limit is
@@ -359,10 +373,11 @@ impl Cluster {
         breakers::connection(host, 0, counted).unwrap_or_default()
     }
 
-    /// Requests, waiting requests and retries in flight, each counted only while it is limited.
+    /// Requests, waiting requests and retries of this priority in flight, each counted only while it is
+    /// limited.
     #[must_use]
-    pub fn in_flight(&self) -> [u32; 3] {
-        self.in_flight.now()
+    pub fn in_flight(&self, priority: Priority) -> [u32; 3] {
+        self.limits(priority).2.now()
     }
 }
 

@@ -349,7 +349,7 @@ impl Default for ClusterMap {
 
 #[cfg(test)]
 mod tests {
-    use mosn_config::model::{Breakers, HealthSpec};
+    use mosn_config::model::{Breakers, HealthSpec, HighPrioritySpec, Priority, RetryBudgetSpec};
 
     use super::*;
     use crate::Overflow;
@@ -378,11 +378,31 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_high_priority_have_limits_of_their_own() {
+        let clusters = Clusters::new();
+        let limits = |max_requests| Breakers { max_requests, max_retries: 1, ..Breakers::default() };
+        let budget = RetryBudgetSpec { percent: 0.0, min_concurrency: 0 };
+        let high_priority = HighPrioritySpec { breakers: limits(2), retry_budget: Some(budget) };
+        let spec = ClusterSpec { breakers: limits(1), high_priority, ..spec("a", &["1.1.1.1:1"]) };
+        clusters.add_or_update(spec).unwrap();
+        let cluster = clusters.get("a").unwrap();
+        for (priority, most, retries) in [(Priority::Default, 1, 1), (Priority::High, 2, 0)] {
+            let tokens: Vec<_> =
+                std::iter::from_fn(|| cluster.try_acquire_request(priority).ok()).take(9).collect();
+            assert_eq!(tokens.len(), most, "{priority:?}");
+            assert_eq!(cluster.in_flight(priority)[0], most as u32);
+            let tokens: Vec<_> =
+                std::iter::from_fn(|| cluster.try_acquire_retry(priority).ok()).take(9).collect();
+            assert_eq!(tokens.len(), retries, "{priority:?}");
+        }
+    }
+
+    #[test]
     fn an_update_keeps_counters_ids_and_health_of_what_stays() {
         let clusters = Clusters::new();
         clusters.add_or_update(spec("a", &["1.1.1.1:1", "1.1.1.1:2"])).unwrap();
         let old = clusters.get("a").unwrap();
-        let token = old.try_acquire_request().unwrap();
+        let token = old.try_acquire_request(Priority::Default).unwrap();
         old.hosts()[1].set_health(Health::FAILED_ACTIVE_CHECK, true, Instant::now());
 
         clusters.add_or_update(spec("a", &["1.1.1.1:3", "1.1.1.1:2"])).unwrap();
@@ -390,9 +410,9 @@ mod tests {
         assert_eq!(new.hosts()[1].id, old.hosts()[1].id);
         assert!(!new.hosts()[1].is_healthy() && !new.hosts()[1].is_retired());
         assert!(old.hosts()[0].is_retired());
-        assert_eq!(new.try_acquire_request().unwrap_err(), Overflow::Requests);
+        assert_eq!(new.try_acquire_request(Priority::Default).unwrap_err(), Overflow::Requests);
         drop(token);
-        assert!(new.try_acquire_request().is_ok());
+        assert!(new.try_acquire_request(Priority::Default).is_ok());
     }
 
     #[test]

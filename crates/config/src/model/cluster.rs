@@ -42,6 +42,8 @@ pub struct ClusterSpec {
     pub keepalive: KeepaliveSpec,
     /// How many requests in flight may be retries; `None` = as many as the breakers allow.
     pub retry_budget: Option<RetryBudgetSpec>,
+    /// The same for requests of high priority, which are counted by themselves.
+    pub high_priority: HighPrioritySpec,
 }
 
 impl Default for ClusterSpec {
@@ -64,8 +66,33 @@ impl Default for ClusterSpec {
             health: HealthSpec::default(),
             keepalive: KeepaliveSpec::default(),
             retry_budget: None,
+            high_priority: HighPrioritySpec::default(),
         }
     }
+}
+
+/// Which of a cluster's limits a request counts against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Those of most requests.
+    #[default]
+    Default,
+    /// Those of [`HighPrioritySpec`].
+    High,
+}
+
+impl Priority {
+    /// Both of them by the names that configurations use, which are Envoy's.
+    pub const NAMES: [(&'static str, Self); 2] = [("DEFAULT", Self::Default), ("HIGH", Self::High)];
+}
+
+/// Limits on requests of high priority. There is none on connections: those are shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HighPrioritySpec {
+    /// Limits; 0 = none.
+    pub breakers: Breakers,
+    /// How many requests in flight may be retries; `None` = as many as the breakers allow.
+    pub retry_budget: Option<RetryBudgetSpec>,
 }
 
 /// When an RPC connection is asked for a sign of life.

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mosn_core::Protocol;
 
-use super::{Name, RetrySpec};
+use super::{Name, Priority, RetrySpec};
 
 /// A route table.
 #[derive(Clone, Debug, Default)]
@@ -168,6 +168,8 @@ pub struct ForwardSpec {
     pub path_rewrite: Option<PathRewriteSpec>,
     /// How the host is rewritten.
     pub host_rewrite: Option<HostRewriteSpec>,
+    /// Which of the cluster's limits the request counts against.
+    pub priority: Priority,
     /// Which hosts of the cluster may take the request (subset balancing).
     pub metadata_match: Option<Box<BTreeMap<Name, Name>>>,
     /// What consistent-hash balancers hash.
@@ -186,6 +188,7 @@ impl Default for ForwardSpec {
             mirrors: Vec::new(),
             path_rewrite: None,
             host_rewrite: None,
+            priority: Priority::Default,
             metadata_match: None,
             hash_policy: None,
         }

@@ -128,6 +128,9 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CircuitBreakers {
+    /// `DEFAULT` or `HIGH`: of which requests. Default `DEFAULT`. Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub priority: String,
     /// Connections per host.
     #[serde(skip_serializing_if = "unset")]
     pub max_connections: u32,

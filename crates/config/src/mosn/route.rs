@@ -34,6 +34,10 @@ pub struct RouteAction {
     /// When to try again.
     #[serde(skip_serializing_if = "unset")]
     pub retry_policy: Option<RetryPolicy>,
+    /// `DEFAULT` or `HIGH`: which of the cluster's `circuit_breakers` count. Default `DEFAULT`. Not a
+    /// key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub priority: String,
     /// Bytes of a request's body that are kept for another try. Default 64 KiB. Not a key of MOSN.
     #[serde(skip_serializing_if = "unset")]
     pub per_request_buffer_limit_bytes: Option<u32>,

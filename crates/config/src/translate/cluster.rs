@@ -7,9 +7,10 @@ use super::{Names, balancing, discovery, health};
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{
-    BalancerKind, Breakers, ClusterSpec, HealthSpec, HostSpec, KeepaliveSpec, LocalitySpec, Name,
+    BalancerKind, Breakers, ClusterSpec, HealthSpec, HighPrioritySpec, HostSpec, KeepaliveSpec, LocalitySpec,
+    Name, Priority, RetryBudgetSpec,
 };
-use crate::mosn::{Cluster, Host, KeepAlive, TlsContext};
+use crate::mosn::{CircuitBreakers, Cluster, Host, KeepAlive, TlsContext};
 use crate::problem::Severity;
 use crate::value::Metadata;
 
@@ -40,12 +41,8 @@ pub(crate) fn cluster(
     let connect_timeout =
         or_default(&at.key("connect_timeout"), cluster.connect_timeout, Duration::from_secs(10));
     let (discovery, hosts) = discovery::discovery(at, cluster, names);
-    let retry_budget = cluster.circuit_breakers.first().and_then(|limits| limits.retry_budget.as_ref());
-    let retry_budget = retry_budget.map(|given| {
-        let at = at.key("circuit_breakers");
-        let at = at.index(0);
-        super::retry::retry_budget(&at.key("retry_budget"), given)
-    });
+    let [(breakers, retry_budget), (high_breakers, high_retry_budget)] =
+        limits(&at.key("circuit_breakers"), &cluster.circuit_breakers);
     let balancer = balancing::kind(&at.key("lb_type"), &cluster.lb_type);
     kind(&at.key("type"), &cluster.kind, balancer);
     if balancer == BalancerKind::OriginalDst {
@@ -57,12 +54,7 @@ pub(crate) fn cluster(
         balancer,
         connect_timeout,
         idle_timeout: cluster.idle_timeout.and_then(|timeout| positive(&at.key("idle_timeout"), timeout)),
-        breakers: cluster.circuit_breakers.first().map_or_else(Breakers::default, |limits| Breakers {
-            max_connections: limits.max_connections,
-            max_pending_requests: limits.max_pending_requests,
-            max_requests: limits.max_requests,
-            max_retries: limits.max_retries,
-        }),
+        breakers,
         max_requests_per_connection: max_requests(cluster.max_request_per_conn),
         max_connection_duration: cluster
             .max_connection_duration
@@ -81,6 +73,7 @@ pub(crate) fn cluster(
         },
         keepalive: keepalive(&at.key("keepalive"), &cluster.keepalive),
         retry_budget,
+        high_priority: HighPrioritySpec { breakers: high_breakers, retry_budget: high_retry_budget },
     };
     balancing::subset_labels(&at.key("lb_subset_config"), &spec);
     names.know(&spec);
@@ -111,6 +104,44 @@ fn has_no_hosts(at: &At<'_>, cluster: &Cluster) {
     }
 }
 
+/// The limits of each priority: the first that are given for it.
+fn limits(at: &At<'_>, given: &[CircuitBreakers]) -> [(Breakers, Option<RetryBudgetSpec>); 2] {
+    let mut limits = [None, None];
+    for (index, given) in given.iter().enumerate() {
+        let at = at.index(index);
+        let priority = priority(&at.key("priority"), &given.priority);
+        let limits = &mut limits[priority as usize];
+        if limits.is_some() {
+            at.warning("has no effect: only the first limits of a priority count");
+            continue;
+        }
+        let mut max_connections = given.max_connections;
+        if priority == Priority::High && max_connections > 0 {
+            at.key("max_connections").warning("has no effect: connections serve requests of both priorities");
+            max_connections = 0;
+        }
+        let breakers = Breakers {
+            max_connections,
+            max_pending_requests: given.max_pending_requests,
+            max_requests: given.max_requests,
+            max_retries: given.max_retries,
+        };
+        let budget = given.retry_budget.as_ref();
+        *limits =
+            Some((breakers, budget.map(|given| super::retry::retry_budget(&at.key("retry_budget"), given))));
+    }
+    limits.map(Option::unwrap_or_default)
+}
+
+pub(super) fn priority(at: &At<'_>, given: &str) -> Priority {
+    let known = Priority::NAMES.iter().find(|(name, _)| *name == given);
+    if known.is_none() && !given.is_empty() {
+        let message = format!("expected DEFAULT or HIGH, found {given:?}");
+        at.unknown(Severity::Error, message, given, Priority::NAMES.iter().map(|&(name, _)| name));
+    }
+    known.map_or(Priority::Default, |&(_, priority)| priority)
+}
+
 /// MOSN never enforces it, and shows and writes 1024 where nothing is configured.
 fn max_requests(given: u32) -> Option<u32> {
     (given != 0 && given != 1024).then_some(given)
@@ -133,10 +164,6 @@ fn needs(at: &At<'_>, cluster: &Cluster, shared: &Shared<'_>) {
     }
     if cluster.cluster_manager_tls && shared.tls.status {
         at.key("cluster_manager_tls").needs(Feature::Tls);
-    }
-    if cluster.circuit_breakers.len() > 1 {
-        let at = at.key("circuit_breakers");
-        at.index(1).warning("has no effect: only the first limits count");
     }
 }
 
@@ -206,6 +233,20 @@ pub(super) mod tests {
         let tls = TlsContext::default();
         let shared = Shared { tls: &tls, own_pools: false, ewma_alpha: Some(0.25) };
         cluster(&document.at(Tree::ROOT), &given, &shared, &mut Names::default()).unwrap()
+    }
+
+    #[test]
+    fn the_first_limits_of_a_priority_count() {
+        let spec = translated(
+            r#"{"name": "c", "circuit_breakers": [
+                {"priority": "HIGH", "max_requests": 3, "max_connections": 9},
+                {"max_requests": 1},
+                {"priority": "DEFAULT", "max_requests": 2},
+                {"priority": "HIGH", "max_requests": 4}
+            ]}"#,
+        );
+        assert_eq!(spec.breakers, Breakers { max_requests: 1, ..Breakers::default() });
+        assert_eq!(spec.high_priority.breakers, Breakers { max_requests: 3, ..Breakers::default() });
     }
 
     #[test]

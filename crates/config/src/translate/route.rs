@@ -161,6 +161,7 @@ fn forward(at: &At<'_>, action: &RouteAction, names: &mut Names) -> ActionSpec {
             None => ForwardSpec::default().buffer_limit,
         },
         mirrors: Vec::new(),
+        priority: super::cluster::priority(&at.key("priority"), &action.priority),
         path_rewrite: path_rewrite(at, action, names),
         host_rewrite: host_rewrite(at, action, names),
         metadata_match: metadata(&action.metadata_match, names),

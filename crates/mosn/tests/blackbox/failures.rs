@@ -183,6 +183,37 @@ fn a_full_cluster_answers_503_at_once() {
 }
 
 #[test]
+fn requests_of_high_priority_pass_where_others_have_reached_their_limit() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let leave = Arc::clone(&go_on);
+    let origin = Origin::new(move |exchange| {
+        exchange.read()?;
+        if !exchange.head.start.contains(" /now ") {
+            until("leave to answer", || leave.load(Relaxed).then_some(()));
+        }
+        exchange.reply(200, &[], b"")
+    });
+    let routes = [to("/now", "up", &json!({ "priority": "HIGH" })), to("/", "up", &json!({}))];
+    let limits =
+        json!({ "circuit_breakers": [{ "max_requests": 1 }, { "priority": "HIGH", "max_requests": 1 }] });
+    let config = Config::new().listener(Listener::new("in", "Http1").routes(routes)).cluster_with(
+        "up",
+        &[&origin.address()],
+        &limits,
+    );
+    let mosn = start(&config);
+    let mut first = mosn.wire("in");
+    first.request(&Request::get("/first")).unwrap();
+    let _ = origin.log().nth(1);
+    assert_eq!(mosn.ask("in", &Request::get("/second")).status, 503);
+    assert_eq!(mosn.ask("in", &Request::get("/now")).status, 200);
+    go_on.store(true, Relaxed);
+    let mut reply = mosn_tests::Reply::default();
+    first.reply("GET", &mut reply).unwrap();
+    assert_eq!(reply.status, 200);
+}
+
+#[test]
 fn a_client_that_leaves_takes_its_upstream_request_with_it() {
     for protocol in ["Http1", "Http2"] {
         let left = Arc::new(AtomicBool::new(false));

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use mosn_config::model::{BackOffSpec, ClusterSpec, HttpLimits, RetryBudgetSpec, RetryCondition, RetrySpec};
+use mosn_config::model::{
+    BackOffSpec, ClusterSpec, HttpLimits, Priority, RetryBudgetSpec, RetryCondition, RetrySpec,
+};
 use mosn_core::{BodyLength, Failure, RequestHead};
 use mosn_upstream::{Clusters, HostId};
 
@@ -296,7 +298,7 @@ fn asked_in_an_outage(budget: Option<RetryBudgetSpec>) -> usize {
             request.expect("carried through");
         }
         world.assert_all_given_back();
-        assert_eq!(cluster.map(|cluster| cluster.in_flight()), Some([0; 3]));
+        assert_eq!(cluster.map(|cluster| cluster.in_flight(Priority::Default)), Some([0; 3]));
         count.store(world.tries(), Relaxed);
     });
     asked.load(Relaxed)

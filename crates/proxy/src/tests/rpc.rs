@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use mosn_codec::rpc::{BOLT, Decoded, FrameKind, FrameView, Limits, RpcProtocol, Side};
 use mosn_config::model::{
     Breakers, ClusterSpec, DownstreamProtocols, HeaderAddSpec, HeaderMutations, HeaderMutationsSpec,
-    HostSpec, HttpLimits, KeepaliveSpec, LocalitySpec, MetricsFilter, PathMatchSpec, PoolMode,
+    HostSpec, HttpLimits, KeepaliveSpec, LocalitySpec, MetricsFilter, PathMatchSpec, PoolMode, Priority,
     RouteMatchSpec, RouteSpec, RouterSpec, RpcSpec, VirtualHostSpec,
 };
 use mosn_core::{ConnectionInfo, Protocol, Scheme};
@@ -299,12 +299,16 @@ impl World {
     async fn settle(&self) {
         let cluster = self.clusters.get("c").expect("the cluster");
         for _ in 0..2000 {
-            if cluster.in_flight() == [0; 3] && self.registry.requests_active(None) == 0 {
+            if cluster.in_flight(Priority::Default) == [0; 3] && self.registry.requests_active(None) == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("in flight: {:?}, {}", cluster.in_flight(), self.registry.requests_active(None));
+        panic!(
+            "in flight: {:?}, {}",
+            cluster.in_flight(Priority::Default),
+            self.registry.requests_active(None)
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::StatusCode;
-use mosn_config::model::OriginalDstSpec;
+use mosn_config::model::{OriginalDstSpec, Priority};
 use mosn_core::{Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead};
 use mosn_stream::{ClientStream, Reply};
 use mosn_telemetry::UpstreamMetrics;
@@ -189,7 +189,8 @@ impl Upstream {
             hostname: None,
             metrics: Arc::clone(&self.host_metrics),
         };
-        let request = self.breakers.borrow().as_ref().map(|cluster| cluster.try_acquire_request());
+        let request =
+            self.breakers.borrow().as_ref().map(|cluster| cluster.try_acquire_request(choice.priority));
         let connects = plan.connects;
         let acquired = match plan.refuses {
             Some(why) => Err(NotAcquired { why, host: Some(host) }),
@@ -269,9 +270,9 @@ impl Upstreams for Upstream {
         self.outcomes.borrow_mut().push((host, outcome, took.as_millis() as u64));
     }
 
-    fn retry(&self, _cluster: &Rc<Self::Cluster>) -> Option<Self::RetryToken> {
+    fn retry(&self, _cluster: &Rc<Self::Cluster>, priority: Priority) -> Option<Self::RetryToken> {
         let token = match &*self.breakers.borrow() {
-            Some(cluster) => Some(cluster.try_acquire_retry().ok()?),
+            Some(cluster) => Some(cluster.try_acquire_retry(priority).ok()?),
             None => None,
         };
         self.retries.set(self.retries.get().checked_sub(1)?);

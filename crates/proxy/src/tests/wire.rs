@@ -10,7 +10,7 @@ use std::{
 
 use mosn_config::model::{
     BalancerKind, Breakers, ClusterSpec, DownstreamProtocols, HostSpec, HttpLimits, LocalitySpec,
-    MetricsFilter,
+    MetricsFilter, Priority,
 };
 use mosn_core::{ConnectionInfo, Protocol, Scheme};
 use mosn_net::{Io, Meter, Transport};
@@ -139,12 +139,16 @@ impl Wire {
     async fn settle(&self) {
         let cluster = self.clusters.get("c").expect("the cluster");
         for _ in 0..2000 {
-            if cluster.in_flight() == [0; 3] && self.registry.requests_active(None) == 0 {
+            if cluster.in_flight(Priority::Default) == [0; 3] && self.registry.requests_active(None) == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("in flight: {:?}, {}", cluster.in_flight(), self.registry.requests_active(None));
+        panic!(
+            "in flight: {:?}, {}",
+            cluster.in_flight(Priority::Default),
+            self.registry.requests_active(None)
+        );
     }
 }
 
@@ -336,7 +340,7 @@ fn a_client_that_leaves_gives_back_all_that_its_requests_held() {
             clients.push(client);
         }
         let cluster = wire.clusters.get("c").expect("the cluster");
-        assert_eq!(cluster.in_flight()[..1], [5]);
+        assert_eq!(cluster.in_flight(Priority::Default)[..1], [5]);
         // The breakers are full.
         let (reply, _) = wire.exchange(GET).await;
         assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");

@@ -15,7 +15,7 @@ use std::{
 
 use ahash::RandomState;
 use mosn_codec::rpc;
-use mosn_config::model::{Name, PoolMode, RpcSpec};
+use mosn_config::model::{Name, PoolMode, Priority, RpcSpec};
 use mosn_core::{Failure, Protocol};
 use mosn_net::ConnectOptions;
 use mosn_telemetry::{Registry, UpstreamMetrics};
@@ -108,6 +108,8 @@ pub struct Terms<'a> {
     pub rpc: RpcSpec,
     /// The client's connection, by its id.
     pub client: u64,
+    /// Which of the cluster's limits the request counts against.
+    pub priority: Priority,
 }
 
 /// A connection for an RPC call that is passed on as it came, and what the call holds.
@@ -244,8 +246,9 @@ impl Pools {
         cluster: &Rc<LocalCluster>,
         rpc: &RpcUse,
         cx: &mut ChooseContext<'_>,
+        priority: Priority,
     ) -> Result<Line, Option<Arc<Host>>> {
-        let token = cluster.cluster.try_acquire_request().map_err(|_| None)?;
+        let token = cluster.cluster.try_acquire_request(priority).map_err(|_| None)?;
         let host = cluster.cluster.choose(cx).ok_or(None)?;
         let pool = self.host_pool(cluster, host);
         let rpc_pool = pool.connections.rpc(rpc);
@@ -292,7 +295,7 @@ impl Pools {
         terms: Terms<'_>,
     ) -> Open {
         let without_host = |why| Open::Done(Err(OpenError { why, host: None }));
-        let Ok(request) = cluster.cluster.try_acquire_request() else {
+        let Ok(request) = cluster.cluster.try_acquire_request(terms.priority) else {
             return without_host(Failure::Overflow);
         };
         let named = cluster.destination(cx.destination);
@@ -325,7 +328,7 @@ impl Pools {
         if let Some(stream) = there {
             return Open::Done(Ok((UpstreamStream { stream, _request: request }, pool)));
         }
-        let Ok(pending) = cluster.cluster.try_acquire_pending() else {
+        let Ok(pending) = cluster.cluster.try_acquire_pending(terms.priority) else {
             return Open::Done(Err(OpenError { why: Failure::Overflow, host: Some(pool) }));
         };
         pool.protocol.set(Some(protocol));
