@@ -82,7 +82,8 @@ fn family(at: &At<'_>, name: &str) -> DnsFamily {
         return *family;
     }
     if !name.is_empty() {
-        let message = format!("unknown family {name:?} counts as V4_ONLY");
+        let message =
+            format!("unknown family {name:?} counts as V4_ONLY; there are V4_ONLY, V6_ONLY, AUTO and ALL");
         at.unknown(Severity::Warning, message, name, FAMILIES.map(|(known, _)| known));
     }
     DnsFamily::V4

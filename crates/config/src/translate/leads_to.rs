@@ -61,6 +61,7 @@ fn language(at: &At<'_>, forward: &ForwardSpec, clients: &[Protocol]) -> Option<
                 spoken.join(", "),
                 upstream.name()
             ));
+            return None;
         }
         return Some(language);
     }

@@ -22,15 +22,20 @@ struct Taken<'r> {
 
 pub(super) fn check(at: &At<'_>, routes: &[RouteSpec], names: &Names) {
     let mut taken = Taken::default();
-    let http_only = names.users.as_ref().is_some_and(|users| {
-        !users.protocols.is_empty()
-            && !users.protocols.iter().any(|protocol| matches!(protocol, Protocol::Rpc(_)))
-    });
+    let protocols = names.users.as_ref().map(|users| users.protocols.as_slice()).unwrap_or_default();
+    let is_rpc = |protocol: &&Protocol| matches!(protocol, Protocol::Rpc(_));
+    let calls = protocols.iter().filter(is_rpc).count();
+    let (http_only, rpc_only) = (calls == 0, calls == protocols.len());
+    let known = !protocols.is_empty();
     for (index, route) in routes.iter().enumerate() {
-        if let Some(earlier) = taken.by(&route.matches, http_only) {
+        if let Some(earlier) = taken.by(&route.matches, known && http_only) {
             at.index(index).key("match").warning(format!(
                 "never matches: routers[{earlier}] before it takes all that it could take; move it ahead of that"
             ));
+        } else if known && rpc_only && route.matches.path != PathMatchSpec::Any {
+            at.index(index)
+                .key("match")
+                .warning("never matches: calls of RPC protocols have no path; match their headers");
         } else if is_unconditional(&route.matches) {
             taken.take(index, &route.matches.path);
         }
@@ -64,16 +69,12 @@ impl<'r> Taken<'r> {
     fn by(&self, matches: &RouteMatchSpec, http_only: bool) -> Option<usize> {
         let every_path = self.prefixes.get("/").copied();
         self.all.or_else(|| match &matches.path {
-            PathMatchSpec::Prefix(prefix) => self.by_prefix(prefix),
+            PathMatchSpec::Prefix(prefix) => self.by_prefix(prefix, |_| true),
             // Case does not count for it, but it does for prefixes.
             PathMatchSpec::Exact(text) => {
                 let exactly = self.paths.get(&text.to_lowercase()).copied();
-                let caseless = |&index: &usize| {
-                    self.prefixes
-                        .iter()
-                        .any(|(prefix, at)| *at == index && prefix.to_lowercase() == prefix.to_uppercase())
-                };
-                exactly.or_else(|| self.by_prefix(text).filter(caseless))
+                exactly
+                    .or_else(|| self.by_prefix(text, |prefix| prefix.to_lowercase() == prefix.to_uppercase()))
             }
             // A path that starts with no slash is the `*` of OPTIONS.
             PathMatchSpec::Regex(text) => {
@@ -84,8 +85,8 @@ impl<'r> Taken<'r> {
         })
     }
 
-    fn by_prefix(&self, text: &str) -> Option<usize> {
+    fn by_prefix(&self, text: &str, counts: impl Fn(&str) -> bool) -> Option<usize> {
         let starts = self.lengths.iter().filter_map(|&length| text.get(..length));
-        starts.filter_map(|start| self.prefixes.get(start).copied()).next()
+        starts.filter(|start| counts(start)).find_map(|start| self.prefixes.get(start).copied())
     }
 }

@@ -315,7 +315,6 @@ fn warnings() -> Vec<Fault> {
     vec![
         (ROUTE, "match", json!({ "prefix": "/b", "path": "/c" }), ".path", "beside prefix"),
         (ROUTE, "match", path("/first/more"), "", "routers[0] before it takes all"),
-        (HOST, "routers[0].match", path("/"), "", ""),
         (
             ROUTE,
             "match",
@@ -402,8 +401,6 @@ fn warnings() -> Vec<Fault> {
         ),
         (ROUTE, "route.timeout", json!("-1s"), "", "negative"),
         (ROUTE, "request_mirror_policies", json!({ "cluster": "plain" }), ".percent", "nothing is copied"),
-        (LISTENER, "stream_filters", json!([]), "", ""),
-        (ROUTE, "direct_response", json!({ "status": 200 }), "", ""),
         (ROUTE, "redirect", json!({ "response_code": 302 }), "", "same address"),
         (ROUTE, "per_filter_config", json!({ "falut": {} }), ".falut", "did you mean \"fault\""),
         (ROUTE, "per_filter_config", json!({ "fault": {} }), ".fault", "no listener"),
@@ -501,7 +498,7 @@ fn every_fault_is_named_by_path_and_line_and_none_of_them_starts() {
 
 #[test]
 fn what_has_no_effect_is_said_and_stops_nothing() {
-    for (place, key, fault, below, word) in warnings().into_iter().filter(|(.., word)| !word.is_empty()) {
+    for (place, key, fault, below, word) in warnings() {
         let mut document = good();
         let path = format!("{place}.{key}");
         *at(&mut document, &path) = fault.clone();
@@ -512,6 +509,42 @@ fn what_has_no_effect_is_said_and_stops_nothing() {
     }
     let output = written(&good().to_string(), "check");
     assert!(output.out.contains("ok, no warnings"), "{output:?}");
+}
+
+#[test]
+fn routes_that_no_call_of_an_rpc_listener_can_take_are_said() {
+    let mut document = good();
+    let proxy = format!("{LISTENER}.filter_chains[0].filters[0].config.downstream_protocol");
+    *at(&mut document, &proxy) = "bolt".into();
+    *at(&mut document, &format!("{OTHER}.routers[0].route.upstream_protocol")) = "Http2".into();
+    let output = written(&document.to_string(), "check");
+    assert_eq!(output.code, 1, "{output:?}");
+    let upstream = format!("{OTHER}.routers[0].route.upstream_protocol");
+    assert!(says(&output, "error: ", &upstream, "bolt cannot be passed on as Http2").is_some(), "{output:?}");
+    assert!(says(&output, "warning: ", &format!("{ROUTE}.match"), "have no path").is_some(), "{output:?}");
+    // Both kinds of clients: now each route has some that it can serve.
+    *at(&mut document, &proxy) = "bolt,Http1".into();
+    let output = written(&document.to_string(), "check");
+    assert!(output.code == 0 && output.out.contains("no warnings"), "{output:?}");
+}
+
+#[test]
+fn what_a_route_does_not_do_is_said_where_it_stands() {
+    let mut document = good();
+    *at(&mut document, &format!("{LISTENER}.stream_filters")) = json!([]);
+    let mirrored = json!({ "cluster": "plain", "percent": 5 });
+    *at(&mut document, &format!("{ROUTE}.request_mirror_policies")) = mirrored.clone();
+    *at(&mut document, &format!("{OTHER}.routers[0].request_mirror_policies")) = mirrored;
+    *at(&mut document, &format!("{OTHER}.routers[0].redirect")) = json!({ "path_redirect": "/x" });
+    let output = written(&document.to_string(), "check");
+    assert_eq!(output.code, 0, "{output:?}");
+    for (path, word) in [
+        (format!("{ROUTE}.request_mirror_policies"), "no listener that uses this table"),
+        (format!("{OTHER}.routers[0].request_mirror_policies"), "the route forwards nothing"),
+        (format!("{OTHER}.routers[0].route.cluster_name"), "beside redirect"),
+    ] {
+        assert!(says(&output, "warning: ", &path, word).is_some(), "{path}: {output:?}");
+    }
 }
 
 #[test]
