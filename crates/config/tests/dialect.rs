@@ -178,6 +178,10 @@ fn what_mosn_refuses_is_refused_and_says_why() {
             "servers[0].routers[0].virtual_hosts[0].routers[0].request_mirror_policies.cluster: a cluster is required".to_owned(),
         ),
         (
+            cluster(r#""lbconfig":{"healthy_panic_threshold":101}"#),
+            "cluster_manager.clusters[0].lbconfig.healthy_panic_threshold: expected 0 to 100, found 101".to_owned(),
+        ),
+        (
             cluster(r#""circuit_breakers":[{"priority":"HIHG"}]"#),
             r#"cluster_manager.clusters[0].circuit_breakers[0].priority: expected DEFAULT or HIGH, found "HIHG" [HIGH]"#.to_owned(),
         ),

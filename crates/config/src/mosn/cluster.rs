@@ -392,6 +392,10 @@ pub struct LbConfig {
     /// `LB_PEAK_EWMA`: how much 5xx count. Default 1.
     #[serde(skip_serializing_if = "unset")]
     pub server_error_bias: Option<f64>,
+    /// Percent of hosts that must be healthy; with fewer, unhealthy ones are used, too. Default 0: never.
+    /// Not a key of MOSN.
+    #[serde(skip_serializing_if = "unset")]
+    pub healthy_panic_threshold: Option<u8>,
 }
 
 /// Whom to ask for names (`dns_resolvers`).

@@ -126,12 +126,24 @@ pub(super) fn balancing(
             given.and_then(|given| given.server_error_bias),
             defaults.server_error_bias,
         ),
+        panic_percent: panic_percent(
+            &at_lbconfig.key("healthy_panic_threshold"),
+            given.and_then(|given| given.healthy_panic_threshold),
+        ),
         ewma_alpha: ewma_alpha.unwrap_or(defaults.ewma_alpha),
         slow_start: slow_start(&at.key("slow_start"), &cluster.slow_start, balancer),
         original_dst: original_dst(at, cluster, names),
         subset: subset(&at.key("lb_subset_config"), &cluster.lb_subset_config, names),
         ..defaults
     }
+}
+
+fn panic_percent(at: &At<'_>, given: Option<u8>) -> u8 {
+    let percent = given.unwrap_or(0);
+    if percent > 100 {
+        at.error(format!("expected 0 to 100, found {percent}"));
+    }
+    percent.min(100)
 }
 
 fn original_dst(at: &At<'_>, cluster: &Cluster, names: &mut Names) -> Option<Box<OriginalDstSpec>> {

@@ -52,6 +52,29 @@ fn answers(mosn: &Mosn, status: u16) {
 }
 
 #[test]
+fn with_too_few_healthy_hosts_the_others_are_used_too_where_a_threshold_says_so() {
+    let hosts: [_; 3] = std::array::from_fn(|_| checked());
+    let addresses: Vec<String> = hosts.iter().map(|(origin, _)| origin.address()).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let more = |threshold| json!({ "health_check": http_check(&json!({})), "lbconfig": { "healthy_panic_threshold": threshold } });
+    let used = |path: &str| {
+        let asked = |origin: &Origin| origin.log().requests().iter().any(|seen| seen.path == path);
+        hosts.iter().filter(|(origin, _)| asked(origin)).count()
+    };
+    for (threshold, failing, expected) in [(0, 2, 1), (50, 2, 3), (50, 1, 2), (50, 3, 3)] {
+        hosts.iter().for_each(|(_, status)| status.store(200, Relaxed));
+        let mosn = start(&config(&addresses, &more(threshold)));
+        hosts.iter().take(failing).for_each(|(_, status)| status.store(503, Relaxed));
+        mosn.metric_is("healthcheck.service.checked", "healty", (3 - failing) as u64);
+        let path = format!("/{threshold}/{failing}");
+        for _ in 0..12 {
+            assert_eq!(mosn.ask("in", &Request::get(&path)).status, 200, "{path}");
+        }
+        assert_eq!(used(&path), expected, "{path}");
+    }
+}
+
+#[test]
 fn all_hosts_that_fail_their_checks_are_unused_until_they_pass_them_whatever_the_balancer() {
     for lb_type in [
         "LB_ROUNDROBIN",
