@@ -190,7 +190,7 @@ fn a_connection_waits_at_a_host_that_has_become_healthy() {
     let origin = Origin::new(move |exchange| {
         exchange.read()?;
         exchange.reply(told.load(Relaxed), &[("Connection", "close")], b"ok")?;
-        Err(std::io::ErrorKind::ConnectionAborted.into())
+        Err(ErrorKind::ConnectionAborted.into())
     });
     let mosn = start(&config(&[&origin.address()], &json!({ "health_check": http_check(&json!({})) })));
     answers(&mosn, 200);
