@@ -7,6 +7,8 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::ConnectOptions;
+
 /// Many questions at once whether somebody listens at an address.
 ///
 /// A knock costs what the kernel takes for half a connection. The last packet of the handshake is held
@@ -37,8 +39,14 @@ impl<T> Knocks<T> {
     }
 
     /// Knocks at `address` and awaits an answer until `until`; `of` says whose it is.
-    pub fn begin(&mut self, address: SocketAddr, until: Instant, of: T) -> Result<(), (T, io::Error)> {
-        match knock(address) {
+    pub fn begin(
+        &mut self,
+        address: SocketAddr,
+        options: ConnectOptions,
+        until: Instant,
+        of: T,
+    ) -> Result<(), (T, io::Error)> {
+        match knock(address, options) {
             Ok(socket) => {
                 self.0.push(Knock { socket, until, of });
                 Ok(())
@@ -74,11 +82,12 @@ impl<T> Knocks<T> {
     }
 }
 
-fn knock(address: SocketAddr) -> io::Result<Socket> {
+fn knock(address: SocketAddr, options: ConnectOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // Must come before the connect.
     socket.set_tcp_quickack(false)?;
     socket.set_linger(Some(Duration::ZERO))?;
+    options.apply(&socket)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
             Err(error)
@@ -126,7 +135,7 @@ mod tests {
         let (listener, address) = listener();
         listener.set_nonblocking(true).expect("a socket");
         let mut knocks = Knocks::default();
-        knocks.begin(address, later(), "a").expect("a socket");
+        knocks.begin(address, ConnectOptions::default(), later(), "a").expect("a socket");
         assert_eq!(answers(&mut knocks), [("a", Ok(()))]);
         assert!(knocks.is_empty());
         // Whoever comes next is the first to be accepted.
@@ -143,7 +152,7 @@ mod tests {
         let (listener, address) = listener();
         drop(listener);
         let mut knocks = Knocks::default();
-        knocks.begin(address, later(), "a").expect("a socket");
+        knocks.begin(address, ConnectOptions::default(), later(), "a").expect("a socket");
         assert_eq!(answers(&mut knocks), [("a", Err(io::ErrorKind::ConnectionRefused))]);
     }
 
@@ -158,7 +167,7 @@ mod tests {
         let _first = std::net::TcpStream::connect(address).expect("room for one");
         let mut knocks = Knocks::default();
         let until = later();
-        knocks.begin(address, until, "a").expect("a socket");
+        knocks.begin(address, ConnectOptions::default(), until, "a").expect("a socket");
         assert!(knocks.decided(until - Duration::from_millis(1)).is_empty());
         let late = knocks.decided(until);
         assert!(

@@ -159,6 +159,15 @@ pub struct ConnectOptions {
     pub bind: Option<IpAddr>,
 }
 
+impl ConnectOptions {
+    pub(crate) fn apply(&self, socket: &Socket) -> io::Result<()> {
+        if self.mark != 0 {
+            socket.set_mark(self.mark)?;
+        }
+        self.bind.map_or(Ok(()), |local| socket.bind(&SocketAddr::new(local, 0).into()))
+    }
+}
+
 /// Connects to `address`.
 ///
 /// # Errors
@@ -166,12 +175,7 @@ pub struct ConnectOptions {
 pub async fn connect_tcp(address: SocketAddr, options: ConnectOptions) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    if options.mark != 0 {
-        socket2::SockRef::from(&socket).set_mark(options.mark)?;
-    }
-    if let Some(local) = options.bind {
-        socket.bind(SocketAddr::new(local, 0))?;
-    }
+    options.apply(&socket2::SockRef::from(&socket))?;
     socket.connect(address).await
 }
 

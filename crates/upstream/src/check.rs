@@ -91,6 +91,8 @@ mod tests {
             unhealthy_threshold,
             service_name: "s".into(),
             event_log: "".into(),
+            mark: 0,
+            bind_address: None,
         }
     }
 

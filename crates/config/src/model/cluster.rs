@@ -340,6 +340,10 @@ pub struct HealthCheckSpec {
     pub service_name: Name,
     /// Where each check is logged; empty = nowhere.
     pub event_log: Name,
+    /// As of the cluster's own sockets.
+    pub mark: u32,
+    /// As of the cluster's own sockets.
+    pub bind_address: Option<IpAddr>,
 }
 
 /// What a health check asks.

@@ -7,8 +7,8 @@ use super::{Names, balancing, discovery, health};
 use crate::document::At;
 use crate::features::Feature;
 use crate::model::{
-    BalancerKind, Breakers, ClusterSpec, HealthSpec, HighPrioritySpec, HostSpec, KeepaliveSpec, LocalitySpec,
-    Name, Priority, RetryBudgetSpec,
+    BalancerKind, Breakers, ClusterSpec, HealthCheckSpec, HealthSpec, HighPrioritySpec, HostSpec,
+    KeepaliveSpec, LocalitySpec, Name, Priority, RetryBudgetSpec,
 };
 use crate::mosn::{CircuitBreakers, Cluster, Host, KeepAlive, TlsContext};
 use crate::problem::Severity;
@@ -48,6 +48,7 @@ pub(crate) fn cluster(
     if balancer == BalancerKind::OriginalDst {
         has_no_hosts(at, cluster);
     }
+    let bind_address = bind_address(&at.key("bind_address"), &cluster.bind_address);
     let spec = ClusterSpec {
         name,
         discovery,
@@ -60,12 +61,13 @@ pub(crate) fn cluster(
             .max_connection_duration
             .and_then(|longest| positive(&at.key("max_connection_duration"), longest)),
         mark: cluster.mark,
-        bind_address: bind_address(&at.key("bind_address"), &cluster.bind_address),
+        bind_address,
         own_pools: cluster.cluster_pool_enable || shared.own_pools,
         localities: vec![LocalitySpec { hosts, ..LocalitySpec::default() }],
         balancing: balancing::balancing(at, cluster, balancer, shared.ewma_alpha, names),
         health: HealthSpec {
-            check: health::check(&at.key("health_check"), &cluster.health_check, names),
+            check: health::check(&at.key("health_check"), &cluster.health_check, names)
+                .map(|check| Box::new(HealthCheckSpec { mark: cluster.mark, bind_address, ..*check })),
             outlier: cluster
                 .outlier_detection
                 .as_ref()

@@ -56,6 +56,8 @@ pub(super) fn check(at: &At<'_>, check: &HealthCheck, names: &mut Names) -> Opti
         unhealthy_threshold: check.unhealthy_threshold.max(1),
         service_name: names.share(&check.service_name),
         event_log: Name::from(check.event_log_path.as_str()),
+        mark: 0,
+        bind_address: None,
     }))
 }
 

@@ -52,6 +52,21 @@ fn answers(mosn: &Mosn, status: u16) {
 }
 
 #[test]
+fn checks_come_from_where_requests_come_from() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let more = json!({ "bind_address": "127.0.0.9", "health_check": http_check(&json!({})) });
+    let mosn = start(&config(&[&address], &more));
+    assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.9");
+    drop(mosn);
+    // Not an address of this machine: neither requests nor checks can come from there.
+    let check = json!({ "service_name": "checked", "interval": "20ms", "initial_delay_seconds": "1ms" });
+    let more = json!({ "bind_address": "192.0.2.1", "health_check": check });
+    let mosn = start(&config(&[&address], &more));
+    mosn.metric_is("healthcheck.service.checked", "healty", 0);
+}
+
+#[test]
 fn with_too_few_healthy_hosts_the_others_are_used_too_where_a_threshold_says_so() {
     let hosts: [_; 3] = std::array::from_fn(|_| checked());
     let addresses: Vec<String> = hosts.iter().map(|(origin, _)| origin.address()).collect();

@@ -247,7 +247,8 @@ impl Checks {
                 match (&session.address, &session.key.way.probe) {
                     (&HostAddress::Ip(address), ProbeSpec::Tcp) => {
                         let until = now + session.key.way.timeout;
-                        if let Err((session, error)) = knocks.begin(address, until, session) {
+                        let from = probe::from(&session.key.way);
+                        if let Err((session, error)) = knocks.begin(address, from, until, session) {
                             self.knocked(&session, Err(error));
                         }
                     }
@@ -267,7 +268,7 @@ impl Checks {
 
     async fn check(self: Rc<Self>, session: Rc<Session>) {
         let way = &session.key.way;
-        let asked = probe::ask(&session.address, &way.probe, &self.known);
+        let asked = probe::ask(&session.address, way, &self.known);
         let answer = tokio::time::timeout(way.timeout, asked).await;
         self.checked(&session, answer.ok());
     }

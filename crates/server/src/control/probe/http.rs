@@ -7,13 +7,12 @@ use mosn_config::model::HttpProbeSpec;
 use mosn_upstream::{HostAddress, good_status};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Connection, LONGEST, authority, connect};
-use crate::control::names::KnownNames;
+use super::{Asker, Connection, LONGEST, authority};
 
 /// Redirects that are followed at most, as in MOSN.
 const REDIRECTS: usize = 10;
 
-pub(super) async fn ask(host: &HostAddress, spec: &HttpProbeSpec, known: &KnownNames) -> Result<(), String> {
+pub(super) async fn ask(host: &HostAddress, spec: &HttpProbeSpec, asker: &Asker<'_>) -> Result<(), String> {
     if spec.tls {
         return Err("cannot check over TLS".to_owned());
     }
@@ -21,7 +20,7 @@ pub(super) async fn ask(host: &HostAddress, spec: &HttpProbeSpec, known: &KnownN
     let mut authority = authority(&host, &spec.host);
     let mut path = spec.path.clone();
     for _ in 0..=REDIRECTS {
-        let connection = connect(&host, port, known).await?;
+        let connection = asker.connect(&host, port).await?;
         let (status, location) = http_status(connection, &spec.method, &path, &authority).await?;
         if good_status(spec, status) {
             return Ok(());

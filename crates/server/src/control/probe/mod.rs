@@ -8,7 +8,7 @@ mod tests;
 
 use std::{io, net::SocketAddr, pin::Pin};
 
-use mosn_config::model::ProbeSpec;
+use mosn_config::model::{HealthCheckSpec, ProbeSpec};
 use mosn_net::{ConnectOptions, connect_any, connect_tcp, connect_unix};
 use mosn_upstream::HostAddress;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,18 +20,19 @@ const LONGEST: usize = 64 * 1024;
 
 /// Ready when the host has answered, and why that is no good answer. How long it may take is for the
 /// caller.
-pub(super) async fn ask(host: &HostAddress, probe: &ProbeSpec, known: &KnownNames) -> Result<(), String> {
-    match probe {
+pub(super) async fn ask(host: &HostAddress, way: &HealthCheckSpec, known: &KnownNames) -> Result<(), String> {
+    let asker = Asker { from: from(way), known };
+    match &way.probe {
         ProbeSpec::Tcp => {
             let done = match host {
                 HostAddress::Unix(path) => connect_unix(path).await.map(drop),
-                _ => tcp(host, 0, known).await.map(drop),
+                _ => asker.tcp(host, 0).await.map(drop),
             };
             done.map_err(|error| format!("cannot connect: {error}"))
         }
-        ProbeSpec::Http(spec) => http::ask(host, spec, known).await,
-        ProbeSpec::Grpc(spec) => grpc::ask(connect(host, spec.port, known).await?, host, spec).await,
-        ProbeSpec::Heartbeat(protocol) => heartbeat::ask(connect(host, 0, known).await?, protocol).await,
+        ProbeSpec::Http(spec) => http::ask(host, spec, &asker).await,
+        ProbeSpec::Grpc(spec) => grpc::ask(asker.connect(host, spec.port).await?, host, spec).await,
+        ProbeSpec::Heartbeat(protocol) => heartbeat::ask(asker.connect(host, 0).await?, protocol).await,
     }
 }
 
@@ -42,26 +43,38 @@ impl<T: AsyncRead + AsyncWrite> Duplex for T {}
 
 type Connection = Pin<Box<dyn Duplex>>;
 
-/// `port` is used instead of the host's own, unless it is 0.
-async fn connect(host: &HostAddress, port: u16, known: &KnownNames) -> Result<Connection, String> {
-    let connected: io::Result<Connection> = match host {
-        HostAddress::Unix(path) => connect_unix(path).await.map(|stream| Box::pin(stream) as Connection),
-        _ => tcp(host, port, known).await.map(|stream| Box::pin(stream) as Connection),
-    };
-    connected.map_err(|error| format!("cannot connect: {error}"))
+/// Where checks come from: as the cluster's requests do.
+pub(super) fn from(way: &HealthCheckSpec) -> ConnectOptions {
+    ConnectOptions { mark: way.mark, bind: way.bind_address }
 }
 
-async fn tcp(host: &HostAddress, port: u16, known: &KnownNames) -> io::Result<tokio::net::TcpStream> {
-    let or_own = |own| if port == 0 { own } else { port };
-    let options = ConnectOptions::default();
-    match host {
-        HostAddress::Ip(address) => {
-            connect_tcp(SocketAddr::new(address.ip(), or_own(address.port())), options).await
+/// Connects to hosts.
+struct Asker<'a> {
+    from: ConnectOptions,
+    known: &'a KnownNames,
+}
+
+impl Asker<'_> {
+    /// `port` is used instead of the host's own, unless it is 0.
+    async fn connect(&self, host: &HostAddress, port: u16) -> Result<Connection, String> {
+        let connected: io::Result<Connection> = match host {
+            HostAddress::Unix(path) => connect_unix(path).await.map(|stream| Box::pin(stream) as Connection),
+            _ => self.tcp(host, port).await.map(|stream| Box::pin(stream) as Connection),
+        };
+        connected.map_err(|error| format!("cannot connect: {error}"))
+    }
+
+    async fn tcp(&self, host: &HostAddress, port: u16) -> io::Result<tokio::net::TcpStream> {
+        let or_own = |own| if port == 0 { own } else { port };
+        match host {
+            HostAddress::Ip(address) => {
+                connect_tcp(SocketAddr::new(address.ip(), or_own(address.port())), self.from).await
+            }
+            HostAddress::Name { host, port } => {
+                connect_any(&self.known.addresses(host, or_own(*port)).await?, self.from).await
+            }
+            HostAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
-        HostAddress::Name { host, port } => {
-            connect_any(&known.addresses(host, or_own(*port)).await?, options).await
-        }
-        HostAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

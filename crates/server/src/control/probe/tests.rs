@@ -2,7 +2,7 @@ use std::{future::Future, os::linux::net::SocketAddrExt as _, sync::Arc, time::D
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use mosn_codec::rpc::{self, Decoded, Limits, Side};
-use mosn_config::model::{GrpcProbeSpec, HttpProbeSpec, ProbeSpec};
+use mosn_config::model::{GrpcProbeSpec, HealthCheckSpec, HttpProbeSpec, ProbeSpec};
 use mosn_upstream::HostAddress;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -48,7 +48,20 @@ async fn http_host(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Ho
 
 async fn answer(host: &HostAddress, probe: ProbeSpec) -> Result<(), String> {
     let known = KnownNames::default();
-    let asked = ask(host, &probe, &known);
+    let way = HealthCheckSpec {
+        probe,
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(15),
+        interval_jitter: Duration::ZERO,
+        initial_delay: Duration::ZERO,
+        healthy_threshold: 1,
+        unhealthy_threshold: 1,
+        service_name: "".into(),
+        event_log: "".into(),
+        mark: 0,
+        bind_address: None,
+    };
+    let asked = ask(host, &way, &known);
     tokio::time::timeout(Duration::from_secs(10), asked).await.expect("an answer in time")
 }
 
