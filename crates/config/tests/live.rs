@@ -193,7 +193,8 @@ enum Change {
 }
 
 fn changes() -> impl Strategy<Value = Change> {
-    let some = || proptest::collection::vec(0..6_u8, 0..5);
+    // Numbers of domains, and ports of hosts, which 0 is not.
+    let some = || proptest::collection::vec(1..7_u8, 0..5);
     prop_oneof![
         (0..4_u8, some(), any::<bool>()).prop_map(|(cluster, hosts, settings_only)| Change::Cluster {
             cluster,
