@@ -22,6 +22,8 @@ pub struct AdminContext {
     pub features: Features,
     /// Shows the configuration in force.
     pub dump: Dump,
+    /// Shows clusters' hosts as they are now.
+    pub hosts: Hosts,
     /// Carries out what `/debug/...` asks for; `None` = there are no such paths.
     pub debug: Option<Arc<dyn DebugApi>>,
 }
@@ -35,6 +37,13 @@ impl fmt::Debug for AdminContext {
 /// Renders what of the configuration in force a query string asks for, as JSON: called on the admin
 /// thread, once per request. See [`EffectiveConfig::dump`](mosn_config::EffectiveConfig::dump).
 pub type Dump = Arc<dyn Fn(&str) -> Result<String, DumpError> + Send + Sync>;
+
+/// Renders the hosts of all clusters, or of the one of the name given, as JSON; `None` = there is none of
+/// this name. Called on the admin thread, once per request; the pieces are taken as the client reads them.
+pub type Hosts = Arc<dyn Fn(Option<&str>) -> Option<Pieces> + Send + Sync>;
+
+/// A text that is made bit by bit, because it may be long.
+pub type Pieces = Box<dyn Iterator<Item = String> + Send>;
 
 /// Changes that MOSN's debug builds take (observability reference 1.6). Objects are JSON texts; an error
 /// is what the client is told. Called on a thread that may take its time.

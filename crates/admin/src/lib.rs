@@ -22,6 +22,6 @@ mod prometheus;
 mod reply;
 mod server;
 
-pub use context::{AdminContext, DebugApi, Dump, Features};
+pub use context::{AdminContext, DebugApi, Dump, Features, Hosts, Pieces};
 pub use error::AdminError;
 pub use server::{AdminHandle, AdminServer};

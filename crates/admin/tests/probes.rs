@@ -70,6 +70,11 @@ impl Admin {
                     _ => mosn_config::EffectiveConfig::default().dump(query),
                 }
             }),
+            hosts: Arc::new(|cluster| match cluster {
+                None => Some(Box::new((0..1000).map(|number| format!("{number:0100}")))),
+                Some("up") => Some(Box::new(std::iter::once(r#"{"up":{}}"#.to_owned()))),
+                Some(_) => None,
+            }),
             debug: None,
         };
         let server = AdminServer::bind(Some(loopback()), sinks, context.clone()).unwrap();
@@ -145,6 +150,7 @@ fn every_other_path_is_the_help_with_200() {
         let paths: Vec<_> = lines.collect();
         for path in [
             "/api/v1/version",
+            "/api/v1/clusters",
             "/api/v1/config_dump",
             "/api/v1/stats",
             "/api/v1/stats_glob",
@@ -170,6 +176,7 @@ fn every_other_path_is_the_help_with_200() {
 fn wrong_methods_get_an_empty_405() {
     let admin = Admin::start();
     for (method, path) in [
+        ("POST", "/api/v1/clusters"),
         ("POST", "/api/v1/config_dump"),
         ("POST", "/api/v1/stats"),
         ("PUT", "/api/v1/stats_glob"),
@@ -217,6 +224,31 @@ fn config_dump_takes_at_most_one_known_parameter() {
             "bogus",
         ]
     );
+}
+
+#[test]
+fn hosts_are_those_of_all_clusters_or_of_one() {
+    let admin = Admin::start();
+    let none = "{\n\t\"error\": \"there is no cluster \\\"a\\\"\"\n}\n";
+    for (query, status, body) in [
+        ("?cluster=up", 200, r#"{"up":{}}"#),
+        ("?cluster=%75p", 200, r#"{"up":{}}"#),
+        ("?cluster=a", 404, none),
+        ("?cluster=", 404, "{\n\t\"error\": \"there is no cluster \\\"\\\"\"\n}\n"),
+        ("?cluster=up&cluster=a", 400, "the only parameter is cluster=NAME"),
+        ("?name=up", 400, "the only parameter is cluster=NAME"),
+    ] {
+        let reply = admin.get(&format!("/api/v1/clusters{query}"));
+        assert!(
+            reply.status == status && reply.body.contains(body),
+            "{query}: {} {}",
+            reply.status,
+            reply.body
+        );
+    }
+    let all = admin.get("/api/v1/clusters");
+    assert!(all.head.contains("transfer-encoding: chunked"), "{}", all.head);
+    assert_eq!((all.status, all.body.matches(&format!("{:0100}", 999)).count()), (200, 1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod accept;
 mod aftermath;
 mod chain;
 mod control;
+mod hosts;
 mod process;
 mod redirect;
 mod signals;

@@ -25,6 +25,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use crate::{
     accept::{accept, least_loaded},
     control::Control,
+    hosts,
     signals::{Asked, Signals},
     updates::Updates,
     worker::{self, Command, Shared, SharedListener, Worker},
@@ -188,7 +189,7 @@ impl Process {
         ProcessState::AfterStart.store(&state);
         let write_back = options.features.is_on("auto_config").then(|| WriteBack::new(paths.config_file));
         let updates = Updates::new(&shared, effective, write_back);
-        let dump = updates.clone();
+        let (dump, clusters) = (updates.clone(), shared.clusters.clone());
         let context = AdminContext {
             registry: shared.registry.clone(),
             logs: logs.clone(),
@@ -196,6 +197,7 @@ impl Process {
             state: Arc::clone(&state),
             features: options.features.clone(),
             dump: Arc::new(move |query| dump.dump(query)),
+            hosts: Arc::new(move |cluster| hosts::pieces(&clusters, cluster)),
             debug: options.debug_api.then(|| Arc::new(updates.clone()) as Arc<dyn DebugApi>),
         };
         let admin = AdminServer::bind(model.server.admin, &model.server.prometheus, context)

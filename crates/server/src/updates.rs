@@ -141,12 +141,15 @@ impl Updates {
         Arc::clone(&self.state())
     }
 
-    /// See [`EffectiveConfig::dump`].
+    /// See [`EffectiveConfig::dump_with_hosts`].
     ///
     /// # Errors
     /// As there.
     pub fn dump(&self, query: &str) -> Result<String, DumpError> {
-        self.effective().dump(query)
+        self.effective().dump_with_hosts(query, &|cluster| {
+            let cluster = self.0.clusters.get(cluster);
+            cluster.map_or_else(Vec::new, |cluster| cluster.hosts().iter().map(|host| host.spec()).collect())
+        })
     }
 
     /// Adds a route table, or replaces the one of its name.

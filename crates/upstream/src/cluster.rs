@@ -13,7 +13,7 @@ use mosn_config::model::{
 use crate::{
     Attempt, ChooseContext, ClusterError, ConnectionToken, Health, Host, HostAddress, OutlierEvent, Overflow,
     PendingToken, RequestToken, RetryToken,
-    balancer::Terms,
+    balancer::{Terms, slow_start},
     breakers::{self, InFlight},
     observe::Observer,
     priorities::Priorities,
@@ -177,6 +177,25 @@ impl Cluster {
     #[must_use]
     pub fn spec(&self) -> ClusterSpec {
         ClusterSpec { localities: self.localities(), ..(*self.spec).clone() }
+    }
+
+    /// The part of its weight that a host of it has at the time `now`, above 0 and below 1; `None` = all.
+    #[must_use]
+    pub fn slow_start(&self, host: &Host, now: Instant) -> Option<f64> {
+        let spec = self.spec.balancing.slow_start.as_ref()?;
+        Some(slow_start::part(spec, host, now)).filter(|part| *part < 1.0)
+    }
+
+    /// [`Host::active_requests`] of a host of it; `None` = nothing asks for them to be counted.
+    #[must_use]
+    pub fn active_requests(&self, host: &Host) -> Option<u32> {
+        self.observer.is_some().then(|| host.active_requests())
+    }
+
+    /// [`Host::active_connections`] of a host of it; `None` = nothing asks for them to be counted.
+    #[must_use]
+    pub fn active_connections(&self, host: &Host) -> Option<u32> {
+        self.counts_connections().then(|| host.active_connections())
     }
 
     /// All of its hosts, healthy or not.
@@ -361,16 +380,16 @@ impl Cluster {
     /// they are counted for this cluster.
     #[must_use]
     pub fn shares_connections(&self) -> bool {
-        !self.own_pools
-            && self.breakers.max_connections == 0
-            && self.spec.balancer != BalancerKind::LeastConnection
+        !self.own_pools && !self.counts_connections()
+    }
+
+    fn counts_connections(&self) -> bool {
+        self.breakers.max_connections > 0 || self.spec.balancer == BalancerKind::LeastConnection
     }
 
     /// Counts a connection that is there whatever the limit: a worker needs one to send anything at all.
     pub fn count_connection(&self, host: &Arc<Host>) -> ConnectionToken {
-        let counted =
-            self.breakers.max_connections > 0 || self.spec.balancer == BalancerKind::LeastConnection;
-        breakers::connection(host, 0, counted).unwrap_or_default()
+        breakers::connection(host, 0, self.counts_connections()).unwrap_or_default()
     }
 
     /// Requests, waiting requests and retries of this priority in flight, each counted only while it is

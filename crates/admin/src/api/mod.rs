@@ -1,5 +1,6 @@
 //! The endpoints (observability reference 1.2).
 
+mod clusters;
 mod debug;
 mod dump;
 mod istio;
@@ -37,8 +38,9 @@ pub(crate) struct Api {
 type SharedApi = State<Arc<Api>>;
 
 /// Every path but `/`, which is the help.
-fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 15] {
+fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 16] {
     [
+        ("/api/v1/clusters", any(clusters::clusters)),
         ("/api/v1/config_dump", any(dump::config_dump)),
         ("/api/v1/disable_log", any(logs::disable)),
         ("/api/v1/enable_log", any(logs::enable)),

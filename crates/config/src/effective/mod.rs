@@ -15,9 +15,10 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::document::{Document, Findings};
-use crate::model::Name;
-use crate::mosn::{Cluster, Listener, MosnConfig, RouterConfiguration, TlsContext, VirtualHost};
+use crate::model::{HostSpec, Name};
+use crate::mosn::{Cluster, Host, Listener, MosnConfig, RouterConfiguration, TlsContext, VirtualHost};
 use crate::tree::{Tree, parse_json};
+use crate::value::Metadata;
 
 use archive::{Archive, Reader};
 
@@ -84,7 +85,15 @@ impl EffectiveConfig {
     /// # Errors
     /// The query has a parameter that is none of these, or several.
     pub fn dump(&self, query: &str) -> Result<String, DumpError> {
-        let mut dump = Dump { config: self, reader: self.archive.reader(), out: String::new() };
+        self.dump_with_hosts(query, &|_| Vec::new())
+    }
+
+    /// The same with the hosts that `hosts_now` knows of clusters, by name, that have a `hosts_file`.
+    ///
+    /// # Errors
+    /// As for [`Self::dump`].
+    pub fn dump_with_hosts(&self, query: &str, hosts_now: &HostsNow<'_>) -> Result<String, DumpError> {
+        let mut dump = Dump { config: self, hosts_now, reader: self.archive.reader(), out: String::new() };
         match query::parse(query)? {
             query::What::All => dump.all(),
             query::What::Base => dump.base(),
@@ -116,9 +125,13 @@ impl EffectiveConfig {
     }
 }
 
+/// The hosts that the cluster of a name has now; none if there is no such cluster any more.
+type HostsNow<'a> = dyn Fn(&str) -> Vec<HostSpec> + 'a;
+
 /// One answer while it is being written.
 struct Dump<'c> {
     config: &'c EffectiveConfig,
+    hosts_now: &'c HostsNow<'c>,
     reader: Reader<'c>,
     out: String,
 }
@@ -208,6 +221,9 @@ impl Dump<'_> {
     fn cluster(&mut self, text: &Text) {
         if let Some(mut cluster) = decode::<Cluster>(self.reader.get(text)) {
             cluster.fill_in();
+            if !cluster.hosts_file.is_empty() {
+                cluster.hosts = (self.hosts_now)(&cluster.name).iter().map(as_written).collect();
+            }
             redact(&mut cluster.tls_context);
             self.push(&cluster);
         }
@@ -240,6 +256,18 @@ impl Dump<'_> {
         if self.out.ends_with('}') {
             self.out.pop();
         }
+    }
+}
+
+/// A host as a file would have it.
+fn as_written(host: &HostSpec) -> Host {
+    let labels = host.metadata.iter().flat_map(|metadata| metadata.values()).flatten();
+    Host {
+        address: host.address.to_string(),
+        hostname: host.hostname.to_string(),
+        weight: host.weight,
+        metadata: Metadata(labels.map(|(key, value)| (key.to_string(), value.to_string())).collect()),
+        tls_disable: host.tls_disable,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use mosn_tests::{
-    Config, Listener, Mosn, NameServer, Origin, Request, echo_http1, echo_http2, run, to, until,
+    Config, Listener, Mosn, NameServer, Origin, Request, admin, echo_http1, echo_http2, run, to, until,
 };
 use serde_json::{Value, json};
 
@@ -184,6 +184,45 @@ fn hosts_follow_their_file_and_outlive_its_mistakes() {
     says(&mosn, "one");
     replace(&path, &json!([]));
     says(&mosn, "502");
+}
+
+/// What the admin API has for the cluster.
+fn told(mosn: &Mosn, path: &str) -> Value {
+    serde_json::from_slice(&mosn.admin(&format!("/api/v1/{path}?cluster=up")).body).unwrap()
+}
+
+#[test]
+fn hosts_that_were_found_show_in_the_admin_api() {
+    let server = NameServer::new();
+    server.set("web.svc.test", 60, &["127.0.0.1"]);
+    let dns = config(&strict_dns(&server, "web:81", &json!({}))).top("admin", admin());
+    let mosn = start(&dns);
+    let shows = |found: &Value| {
+        until("the hosts", || (told(&mosn, "clusters")["up"]["hosts"] == *found).then_some(()));
+    };
+    let at = |address| json!({ "address": address, "hostname": "web", "weight": 1, "healthy": true, "health_flags": [] });
+    shows(&json!([at("127.0.0.1:81")]));
+    server.set("web.svc.test", 60, &["127.0.0.3", "127.0.0.2"]);
+    shows(&json!([at("127.0.0.2:81"), at("127.0.0.3:81")]));
+    assert_eq!(told(&mosn, "clusters")["up"]["discovery"], "strict_dns");
+    // As in MOSN, the configuration has the name.
+    assert_eq!(told(&mosn, "config_dump")["hosts"][0]["address"], "web:81");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hosts.json");
+    let hosts = json!([{
+        "address": "127.0.0.1:81", "hostname": "one", "weight": 7,
+        "metadata": { "filter_metadata": { "mosn.lb": { "zone": "a" } } },
+    }]);
+    replace(&path, &hosts);
+    let file = json!({ "hosts_file": path, "hosts_file_refresh": "10ms" });
+    let mosn = start(&config(&file).top("admin", admin()));
+    assert_eq!(told(&mosn, "clusters")["up"]["discovery"], "file");
+    assert_eq!(told(&mosn, "config_dump")["hosts"], hosts);
+    let hosts = json!([{ "address": "127.0.0.1:82", "weight": 1 }]);
+    replace(&path, &hosts);
+    until("the hosts", || (told(&mosn, "config_dump")["hosts"] == hosts).then_some(()));
+    assert_eq!(told(&mosn, "clusters")["up"]["hosts"][0]["address"], "127.0.0.1:82");
 }
 
 #[test]

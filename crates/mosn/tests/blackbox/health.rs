@@ -241,6 +241,52 @@ fn a_host_that_fails_its_requests_is_left_out_for_a_while() {
 }
 
 #[test]
+fn the_admin_api_tells_which_hosts_are_left_out_and_why() {
+    let (unwell, status) = checked();
+    let failing = Origin::scripted("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", false);
+    let good = Origin::saying("ok");
+    let detection = json!({ "consecutive_5xx": 1, "base_ejection_time": "300s", "max_ejection_percent": 50 });
+    let listener =
+        Listener::new("in", "Http1").routes([to("/b", "b", &json!({})), to("/", "up", &json!({}))]);
+    let checks = json!({ "health_check": http_check(&json!({})) });
+    let config = Config::new()
+        .listener(listener)
+        .cluster_with("up", &[&unwell.address(), &good.address()], &checks)
+        .cluster_with("b", &[&failing.address(), &good.address()], &json!({ "outlier_detection": detection }))
+        .top("admin", admin());
+    let mosn = start(&config);
+    let shown = |query: &str| -> Value {
+        serde_json::from_slice(&mosn.admin(&format!("/api/v1/clusters{query}")).body).unwrap()
+    };
+    let flags_of = |cluster: &str, flags: &Value| {
+        until("the flags", || {
+            let hosts = &shown("")[cluster]["hosts"];
+            let [first, second] = hosts.as_array().unwrap().as_slice() else { panic!("{hosts}") };
+            assert_eq!((&second["healthy"], &second["health_flags"]), (&json!(true), &json!([])));
+            (first["health_flags"] == *flags).then(|| first.clone())
+        })
+    };
+    flags_of("up", &json!([]));
+    status.store(500, Relaxed);
+    let first = flags_of("up", &json!(["failed_active_hc"]));
+    let address = unwell.address();
+    let expected =
+        json!({ "address": address, "weight": 1, "healthy": false, "health_flags": ["failed_active_hc"] });
+    assert_eq!(first, expected);
+    status.store(200, Relaxed);
+    flags_of("up", &json!([]));
+
+    flags_of("b", &json!([]));
+    until("a failure", || (mosn.ask("in", &Request::get("/b")).status == 500).then_some(()));
+    let first = flags_of("b", &json!(["failed_outlier_check"]));
+    assert_eq!((&first["address"], &first["active_requests"]), (&json!(failing.address()), &json!(0)));
+
+    assert_eq!(shown("").as_object().unwrap().len(), 2);
+    assert_eq!(shown("?cluster=b"), json!({ "b": shown("")["b"] }));
+    assert_eq!(mosn.admin("/api/v1/clusters?cluster=c").status, 404);
+}
+
+#[test]
 fn a_host_that_was_left_out_comes_back() {
     let failing = Origin::scripted("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", false);
     let detection = json!({

@@ -9,7 +9,7 @@ mod request_round_robin;
 mod ring;
 mod round_robin;
 mod schedule;
-mod slow_start;
+pub(crate) mod slow_start;
 #[cfg(test)]
 pub(crate) mod testing;
 mod weighted;
