@@ -102,7 +102,8 @@ struct Budget<U: Upstreams> {
 
 impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
     pub(crate) fn new(proxy: &'a Proxy<U>, stream: &'a mut S, head: Box<RequestHead>) -> Self {
-        let report = Report::new(proxy, stream.connection(), stream.protocol(), stream.id(), head);
+        let report =
+            Report::new(proxy, stream.connection(), stream.protocol(), stream.id(), stream.began(), head);
         Self { proxy, stream, report, replied: false, prepared: false, mirror: None, set_cookie: None }
     }
 
@@ -171,7 +172,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
             Budget { retries: 0, token: None, fresh: true, global: None, limits: Limits { global, per_try } };
         if self.stream.timeout().is_some() {
             // The caller has begun to wait, wherever its call is.
-            budget.global = global.map(Timer::after);
+            budget.global = global.map(|limit| Timer::after(limit.saturating_sub(self.report.age())));
         }
         let mut replay = Replay::new(forward.buffer_limit);
         if let Some(spec) = self.proxy.settings.mirror
@@ -334,6 +335,10 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         sent: bool,
         budget: &mut Budget<U>,
     ) -> Result<Chosen<U>, NotAcquired> {
+        let first = self.stream.first_try();
+        if let Some(made) = first.and_then(|first| self.proxy.upstreams.resume(&target.cluster, first)) {
+            return Ok(Chosen::Host(made));
+        }
         let &Target { protocol, metadata, hash, ref position, .. } = target;
         let original = self.proxy.upstreams.original_dst(&target.cluster);
         let destination = original.and_then(|original| self.destination(original));

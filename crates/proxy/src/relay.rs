@@ -1,13 +1,15 @@
 //! The quick way for RPC: a call that is passed on as it came, and its reply likewise.
 //!
 //! It does what the phases in `engine.rs` do for a request that needs nothing but a route and a
-//! host: no retry after a reply, no changed header, a connection that is open already. Whatever
-//! asks for more is told to take the long way, which also answers what has no route or no host. What
-//! is reported at the end is the same either way.
+//! host: no changed header, a connection that is open already. Whatever asks for more is told to take the
+//! long way, which also answers what has no route or no host. A call that may be tried again goes
+//! the quick way until its first try fails; the long way takes it on from there. What is reported at
+//! the end is the same either way.
 
 use std::{borrow::Cow, cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
-use mosn_codec::rpc::HeaderError;
+use mosn_codec::rpc::{FrameKind, HeaderError};
+use mosn_config::model::PoolMode;
 use mosn_core::{Failure, Protocol, RequestInfo, ResponseFlags};
 use mosn_net::clock;
 use mosn_router::{Action, Subject, TimeoutOverrides, timeouts};
@@ -50,13 +52,20 @@ impl<U: Upstreams> Proxy<U> {
         let overrides = TimeoutOverrides { global: call.timeout(), per_try: None };
         let (global, per_try) = timeouts(forward, subject, overrides);
         let pick = forward.cluster(subject)?;
+        let spec = self.settings.rpc(protocol);
+        let again = forward.retries_after_sending()
+            && call.view.kind == FrameKind::Request
+            && call.frame.len() <= forward.buffer_limit;
+        // What fails is taken on by the long way, which must come to the same cluster.
+        if again && (forward.retry.hedge || !forward.has_fixed_cluster() || spec.pool == PoolMode::Binding) {
+            return None;
+        }
         // Nothing may be taken from the balancer for a call that will not go.
-        if per_try.is_some() || subject.asked_for_more.get() || subject.unreadable.get().is_some() {
+        if per_try.is_some() && !again || subject.asked_for_more.get() || subject.unreadable.get().is_some() {
             return None;
         }
         let cluster = self.upstreams.cluster(&pick.name)?;
-        let rpc =
-            RpcUse { protocol: call.protocol, spec: self.settings.rpc(protocol), client: call.connection.id };
+        let rpc = RpcUse { protocol: call.protocol, spec, client: call.connection.id };
         let hash = forward.hash(subject, call.connection.peer().map(|peer| peer.ip()));
         if hash.cookie.is_some() {
             return None;
@@ -78,6 +87,8 @@ impl<U: Upstreams> Proxy<U> {
         Some(Relay {
             upstream: line.upstream,
             timeout: global,
+            again,
+            per_try,
             observer,
             token: line.token,
             attempt: line.attempt,
@@ -205,6 +216,17 @@ impl RelayObserver for Relays {
         for metrics in &upstream.metrics {
             metrics.request_total.inc();
             metrics.request_active.inc();
+        }
+    }
+
+    fn handed_over(&self, upstream: &UpstreamFacts) {
+        for metrics in &self.metrics {
+            metrics.request_total.dec();
+            metrics.request_active.dec();
+        }
+        for metrics in &upstream.metrics {
+            metrics.request_total.dec();
+            metrics.request_active.dec();
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Report<'a, U: Upstreams> {
     response_headers: Option<Headers>,
     cluster: Option<Rc<U::Cluster>>,
     pub(crate) try_: Option<UpstreamTry<U::Attempt>>,
+    /// Its first try was made before it came here.
+    resumed: bool,
     /// Tries before it that are still out.
     pub(crate) overdue: Vec<Overdue<U>>,
     /// The host of the current try.
@@ -72,9 +74,12 @@ impl<'a, U: Upstreams> Report<'a, U> {
         connection: &Rc<ConnectionInfo>,
         protocol: Protocol,
         id: u64,
+        began: Option<Moment>,
         head: Box<RequestHead>,
     ) -> Box<Self> {
-        let start = clock::moment();
+        let now = clock::moment();
+        let start = began.unwrap_or(now);
+        let age = now.since(start);
         for metrics in &proxy.settings.metrics {
             metrics.request_total.inc();
             metrics.request_active.inc();
@@ -87,9 +92,10 @@ impl<'a, U: Upstreams> Report<'a, U> {
                 Rc::clone(connection),
                 protocol,
                 id,
-                clock::now().into_std(),
-                clock::wall(),
+                clock::now().into_std().checked_sub(age).unwrap_or_else(|| clock::now().into_std()),
+                clock::wall().checked_sub(age).unwrap_or_else(clock::wall),
             ),
+            resumed: began.is_some(),
             original_path: None,
             response_headers: None,
             cluster: None,
@@ -101,6 +107,11 @@ impl<'a, U: Upstreams> Report<'a, U> {
             finished: false,
             over: false,
         })
+    }
+
+    /// How long ago the request came.
+    pub(crate) fn age(&self) -> Duration {
+        since(self.start)
     }
 
     /// The request has come to its end, good or bad.
@@ -168,7 +179,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
         });
         self.try_ = Some(UpstreamTry {
             host: Arc::clone(&host.metrics),
-            start: clock::moment(),
+            start: if std::mem::take(&mut self.resumed) { self.start } else { clock::moment() },
             attempt,
             outcome: Outcome::Unknown,
             took: Duration::ZERO,

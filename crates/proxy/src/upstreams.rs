@@ -5,7 +5,8 @@ use mosn_core::{Failure, Protocol};
 use mosn_net::clock;
 use mosn_router::Metadata;
 use mosn_stream::{
-    ClientStream, HostPool, Line, LocalCluster, Open, OpenError, Pools, Terms, UpstreamStream, rpc::RpcUse,
+    ClientStream, HostPool, Line, LocalCluster, Open, OpenError, Pools, Terms, UpstreamStream,
+    rpc::{FirstTry, RpcUse},
 };
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{Attempt, ChooseContext, Host, HostId, Outcome, RetryToken};
@@ -37,6 +38,11 @@ pub trait Upstreams: Sized + 'static {
     /// is told by this itself.
     fn acquire(&self, cluster: &Rc<Self::Cluster>, protocol: Protocol, choice: Choice<'_>)
     -> Acquiring<Self>;
+
+    /// A try that was made before, with what is to become of it.
+    fn resume(&self, _cluster: &Rc<Self::Cluster>, _first: FirstTry) -> Option<Acquired<Self>> {
+        None
+    }
 
     /// A try is over: how, and how long the host took for it.
     fn finish(&self, attempt: Self::Attempt, outcome: Outcome, took: Duration);
@@ -207,6 +213,11 @@ impl Upstreams for Pools {
                 Acquiring::Connecting { waits, acquired }
             }
         }
+    }
+
+    fn resume(&self, cluster: &Rc<LocalCluster>, first: FirstTry) -> Option<Acquired<Self>> {
+        let (stream, pool, attempt) = Self::resume(self, cluster, first);
+        Some(Acquired { stream, attempt, host: host_ref(&pool) })
     }
 
     fn finish(&self, attempt: Attempt, outcome: Outcome, took: Duration) {

@@ -128,8 +128,7 @@ impl Forward {
         Some(ClusterPick { name, metadata: merged(metadata, subject.labels()) })
     }
 
-    /// Whether a request can be passed on as it came: nothing is rewritten or copied, and no reply
-    /// calls for another try.
+    /// Whether a request can be passed on as it came: nothing is rewritten or copied.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         // Spelled out, so that whatever is added has to be thought about here.
@@ -137,14 +136,26 @@ impl Forward {
         let ForwardPolicy {
             timeout: _,
             per_try_timeout: _,
-            retry,
+            retry: _,
             upstream_protocol: _,
             hash_policy: _,
             buffer_limit: _,
             priority: _,
             mirrors,
         } = &**policy;
-        rewrite.is_none() && mirrors.is_empty() && !retry.after_sending()
+        rewrite.is_none() && mirrors.is_empty()
+    }
+
+    /// Whether a request that an upstream may have got is ever sent again.
+    #[must_use]
+    pub fn retries_after_sending(&self) -> bool {
+        self.retry.max_retries > 0 && self.retry.after_sending()
+    }
+
+    /// Whether a request finds the same cluster each time it is asked for.
+    #[must_use]
+    pub const fn has_fixed_cluster(&self) -> bool {
+        !matches!(self.cluster, Cluster::Weighted(_))
     }
 
     /// Every cluster it may choose by name, for checks; none if a variable or a header

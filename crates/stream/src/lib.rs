@@ -34,6 +34,7 @@ use mosn_config::model::{HttpLimits, RpcSpec};
 use mosn_core::{
     ConnectionInfo, Failure, Frame, Headers, Protocol, RequestHead, Reset, ResponseHead, Scheme,
 };
+use mosn_net::clock::Moment;
 use mosn_upstream::Host;
 
 /// A request stream, seen from the proxy: what the client sends, and the way back to it.
@@ -58,6 +59,16 @@ pub trait ServerStream {
 
     /// The connection.
     fn connection(&self) -> &Rc<ConnectionInfo>;
+
+    /// When the request came, where that is longer ago than it may seem.
+    fn began(&self) -> Option<Moment> {
+        None
+    }
+
+    /// The try that was made before the request came here, once.
+    fn first_try(&mut self) -> Option<rpc::FirstTry> {
+        None
+    }
 
     /// The host that the request's first try goes to, where one was chosen already.
     fn host(&self) -> Option<&Arc<Host>> {

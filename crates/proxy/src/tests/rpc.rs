@@ -1,14 +1,16 @@
 //! RPC through the real pools, over real sockets: whatever becomes of connections, each caller gets
 //! exactly one answer, and everything is given back.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, future::Future, net::IpAddr, rc::Rc, sync::Arc, time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 use mosn_codec::rpc::{BOLT, Decoded, FrameKind, FrameView, Limits, RpcProtocol, Side};
 use mosn_config::model::{
     Breakers, ClusterSpec, DownstreamProtocols, HeaderAddSpec, HeaderMutations, HeaderMutationsSpec,
     HostSpec, HttpLimits, KeepaliveSpec, LocalitySpec, MetricsFilter, PathMatchSpec, PoolMode, Priority,
-    RouteMatchSpec, RouteSpec, RouterSpec, RpcSpec, VirtualHostSpec,
+    RetryCondition, RetrySpec, RouteMatchSpec, RouteSpec, RouterSpec, RpcSpec, VirtualHostSpec,
 };
 use mosn_core::{ConnectionInfo, Protocol, Scheme};
 use mosn_net::{Io, Meter, Transport};
@@ -66,6 +68,19 @@ struct Peer {
     buffer: BytesMut,
 }
 
+async fn next_frame(read: &mut OwnedReadHalf, buffer: &mut BytesMut, side: Side) -> Option<Got> {
+    loop {
+        if let Ok(Decoded::Frame(view)) = BOLT.decode(buffer, side, &Limits::default()) {
+            let bytes = buffer[..view.len as usize].to_vec();
+            buffer.advance(bytes.len());
+            return Some(Got { view, bytes });
+        }
+        if !matches!(read.read_buf(buffer).await, Ok(1..)) {
+            return None;
+        }
+    }
+}
+
 impl Peer {
     fn new(stream: TcpStream, side: Side) -> Self {
         let (read, write) = stream.into_split();
@@ -78,16 +93,7 @@ impl Peer {
 
     /// The next frame; `None` when the connection is over.
     async fn next(&mut self) -> Option<Got> {
-        loop {
-            if let Ok(Decoded::Frame(view)) = BOLT.decode(&self.buffer, self.side, &Limits::default()) {
-                let bytes = self.buffer[..view.len as usize].to_vec();
-                self.buffer.advance(bytes.len());
-                return Some(Got { view, bytes });
-            }
-            if !matches!(self.read.read_buf(&mut self.buffer).await, Ok(1..)) {
-                return None;
-            }
-        }
+        next_frame(&mut self.read, &mut self.buffer, self.side).await
     }
 
     async fn must(&mut self) -> Got {
@@ -1107,58 +1113,280 @@ fn a_drain_finishes_calls_says_goaway_where_asked_to_and_closes() {
     });
 }
 
+/// What a server that failed says, at byte 11 of a reply.
+const SERVER_EXCEPTION: u8 = 2;
+
+/// Two hosts, two more tries, and so long for each of them.
+fn retrying(per_try_ms: u64) -> Setup {
+    let mut setup = Setup { hosts: vec!["127.0.0.1", "127.0.0.2"], ..Setup::default() };
+    setup.router.virtual_hosts[0].routes[0].action = forward(|spec| {
+        spec.per_try_timeout = Some(Duration::from_millis(per_try_ms));
+        spec.retry = RetrySpec { on_failure: true, max_retries: 2, ..RetrySpec::default() };
+        spec.buffer_limit = 1 << 20;
+    });
+    setup
+}
+
+/// A call as it came to a host.
+struct Arrived {
+    got: Got,
+    host: IpAddr,
+    connection: Rc<RefCell<Option<OwnedWriteHalf>>>,
+}
+
+impl Arrived {
+    async fn reply(&self, status: u8) {
+        let mut reply = response(self.got.view.id, self.got.body());
+        reply[11] = status;
+        let connection = self.connection.take();
+        if let Some(mut connection) = connection {
+            connection.write_all(&reply).await.expect("sent");
+            self.connection.replace(Some(connection));
+        }
+    }
+
+    /// Ends the connection that it came on.
+    fn hang_up(&self) {
+        self.connection.take();
+    }
+}
+
+/// The calls that come to whichever host, on whichever connection.
+fn arrivals(world: &World) -> mpsc::UnboundedReceiver<Arrived> {
+    let (sender, arrived) = mpsc::unbounded_channel();
+    let mut accepted = world.accepted.replace(mpsc::unbounded_channel().1);
+    tokio::task::spawn_local(async move {
+        while let Some(stream) = accepted.recv().await {
+            let host = stream.local_addr().expect("an address").ip();
+            let Peer { mut read, write, mut buffer, side } = Peer::new(stream, Side::Downstream);
+            let (connection, sender) = (Rc::new(RefCell::new(Some(write))), sender.clone());
+            tokio::task::spawn_local(async move {
+                while let Some(got) = next_frame(&mut read, &mut buffer, side).await {
+                    let connection = Rc::clone(&connection);
+                    let _ = sender.send(Arrived { got, host, connection });
+                }
+            });
+        }
+    });
+    arrived
+}
+
+/// A client, after calls to both hosts: there are connections, and the next calls go the quick way.
+async fn warmed_up(world: &World) -> (Peer, mpsc::UnboundedReceiver<Arrived>) {
+    let (mut client, mut arrived) = (world.client().await, arrivals(world));
+    let mut seen = HashMap::new();
+    while seen.len() < 2 || seen.values().any(|calls| *calls < 2) {
+        client.send(&request(1, 0, b"warm")).await;
+        let call = arrived.recv().await.expect("a call");
+        call.reply(0).await;
+        client.must().await;
+        *seen.entry(call.host).or_insert(0) += 1;
+    }
+    (client, arrived)
+}
+
+#[test]
+fn a_call_whose_reply_is_a_failure_is_tried_at_another_host() {
+    play(|| async {
+        let world = World::new(retrying(10_000)).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        let before = (
+            world.count(|metrics| &metrics.request_total),
+            world.proxy.settings.metrics[0].request_total.get(),
+        );
+        client.send(&request(7, 0, b"again")).await;
+        let first = arrived.recv().await.expect("a call");
+        first.reply(SERVER_EXCEPTION).await;
+        let second = arrived.recv().await.expect("the call, again");
+        assert_ne!(first.host, second.host);
+        assert_eq!(second.got.bytes[9..], first.got.bytes[9..]);
+        second.reply(0).await;
+        assert_eq!(client.must().await.bytes, response(7, b"again"));
+        client.assert_silent().await;
+        world.settle().await;
+        assert_eq!(world.count(|metrics| &metrics.request_retry), 1);
+        let after = (
+            world.count(|metrics| &metrics.request_total),
+            world.proxy.settings.metrics[0].request_total.get(),
+        );
+        assert_eq!((after.0 - before.0, after.1 - before.1), (2, 1), "two tries, one request");
+    });
+}
+
+#[test]
+fn calls_of_a_connection_that_ends_are_tried_at_another_host() {
+    play(|| async {
+        let world = World::new(retrying(10_000)).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        let mut waiting = Vec::new();
+        for id in 10..30 {
+            client.send(&request(id, 0, b"x")).await;
+            waiting.push(arrived.recv().await.expect("a call"));
+        }
+        let dead = waiting[0].host;
+        let (lost, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|call| call.host == dead);
+        assert!(!lost.is_empty() && !others.is_empty());
+        lost[0].hang_up();
+        for _ in &lost {
+            let call = arrived.recv().await.expect("the call, again");
+            assert_ne!(call.host, dead);
+            call.reply(0).await;
+        }
+        for call in &others {
+            call.reply(0).await;
+        }
+        let mut ids = Vec::new();
+        for _ in 10..30 {
+            let reply = client.must().await;
+            assert_eq!(reply.view.status, 0);
+            ids.push(reply.view.id);
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, (10..30).collect::<Vec<_>>());
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_try_that_takes_too_long_gives_way_to_the_next_and_its_late_reply_is_dropped() {
+    play(|| async {
+        let world = World::new(retrying(500)).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        client.send(&request(7, 0, b"slow")).await;
+        let first = arrived.recv().await.expect("a call");
+        let second = arrived.recv().await.expect("the call, again");
+        assert_ne!(first.host, second.host);
+        first.reply(0).await;
+        second.reply(0).await;
+        assert_eq!(client.must().await.bytes, response(7, b"slow"));
+        client.assert_silent().await;
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_call_that_fails_everywhere_gets_the_last_reply_as_it_came() {
+    play(|| async {
+        let world = World::new(retrying(10_000)).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        client.send(&request(7, 0, b"x")).await;
+        for _ in 0..3 {
+            arrived.recv().await.expect("a call").reply(SERVER_EXCEPTION).await;
+        }
+        let mut last = response(7, b"x");
+        last[11] = SERVER_EXCEPTION;
+        assert_eq!(client.must().await.bytes, last);
+        client.assert_silent().await;
+        world.settle().await;
+        assert_eq!(world.count(|metrics| &metrics.request_retry), 2);
+    });
+}
+
+#[test]
+fn a_failure_that_the_policy_does_not_name_is_passed_on() {
+    play(|| async {
+        let mut setup = retrying(10_000);
+        setup.router.virtual_hosts[0].routes[0].action = forward(|spec| {
+            let conditions = vec![RetryCondition::StatusCodes];
+            spec.retry =
+                RetrySpec { conditions, status_codes: vec![503], max_retries: 2, ..RetrySpec::default() };
+            spec.buffer_limit = 1 << 20;
+        });
+        let world = World::new(setup).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        client.send(&request(7, 0, b"x")).await;
+        arrived.recv().await.expect("a call").reply(SERVER_EXCEPTION).await;
+        assert_eq!(client.must().await.view.status, i32::from(SERVER_EXCEPTION));
+        client.assert_silent().await;
+        world.settle().await;
+        assert_eq!(world.count(|metrics| &metrics.request_retry), 0);
+    });
+}
+
+#[test]
+fn the_callers_time_runs_over_all_tries() {
+    play(|| async {
+        let world = World::new(retrying(60)).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        let began = std::time::Instant::now();
+        client.send(&request(7, 100, b"x")).await;
+        arrived.recv().await.expect("a call");
+        arrived.recv().await.expect("the call, again");
+        let reply = client.must().await;
+        assert_eq!((reply.view.id, reply.view.status), (7, 7), "timeout");
+        assert!(began.elapsed() >= Duration::from_millis(100));
+        client.assert_silent().await;
+        world.settle().await;
+    });
+}
+
 #[test]
 fn whatever_happens_each_call_is_answered_once() {
     for seed in 0..6_u64 {
-        play(|| async {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let world = World::new(Setup::default()).await;
-            let mut clients = [world.client().await, world.client().await];
-            let mut upstreams: Vec<Peer> = Vec::new();
-            let mut asked: Vec<HashMap<u64, usize>> = vec![HashMap::new(), HashMap::new()];
-            let mut waiting: Vec<(usize, u64)> = Vec::new();
-            let mut next_id = 1;
-            for _ in 0..80 {
-                match random.u8(0..10) {
-                    0..5 => {
-                        let which = random.usize(0..2);
-                        clients[which].send(&request(next_id, random.i32(20..120), b"x")).await;
-                        asked[which].insert(next_id, 0);
-                        next_id += 1;
-                    }
-                    5..8 if !waiting.is_empty() => {
-                        let (which, id) = waiting.swap_remove(random.usize(0..waiting.len()));
-                        let _ = upstreams[which].write.write_all(&response(id, b"y")).await;
-                    }
-                    8 if !upstreams.is_empty() => {
-                        // Half-dead ones stay in the list so that places keep their meaning.
-                        let which = random.usize(0..upstreams.len());
-                        let _ = upstreams[which].write.shutdown().await;
-                    }
-                    _ => tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await,
-                }
-                while let Ok(stream) = world.accepted.borrow_mut().try_recv() {
-                    upstreams.push(Peer::new(stream, Side::Downstream));
-                }
-                for (which, upstream) in upstreams.iter_mut().enumerate() {
-                    while let Ok(Some(got)) =
-                        tokio::time::timeout(Duration::from_millis(1), upstream.next()).await
-                    {
-                        waiting.push((which, got.view.id));
-                    }
-                }
-            }
-            for (client, asked) in clients.iter_mut().zip(&mut asked) {
-                while asked.values().any(|answers| *answers == 0) {
-                    let reply = client.must().await;
-                    *asked.get_mut(&reply.view.id).expect("a call that was made") += 1;
-                }
-                client.assert_silent().await;
-                assert!(asked.values().all(|answers| *answers == 1), "seed {seed}: {asked:?}");
-            }
-            world.settle().await;
-        });
+        whatever_happens(seed, Setup::default);
     }
+}
+
+#[test]
+fn whatever_happens_each_call_that_may_be_tried_again_is_answered_once() {
+    for seed in 0..6_u64 {
+        whatever_happens(seed, || retrying(40));
+    }
+}
+
+fn whatever_happens(seed: u64, setup: impl Fn() -> Setup) {
+    play(|| async {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let world = World::new(setup()).await;
+        let mut clients = [world.client().await, world.client().await];
+        let mut upstreams: Vec<Peer> = Vec::new();
+        let mut asked: Vec<HashMap<u64, usize>> = vec![HashMap::new(), HashMap::new()];
+        let mut waiting: Vec<(usize, u64)> = Vec::new();
+        let mut next_id = 1;
+        for _ in 0..80 {
+            match random.u8(0..10) {
+                0..5 => {
+                    let which = random.usize(0..2);
+                    clients[which].send(&request(next_id, random.i32(20..120), b"x")).await;
+                    asked[which].insert(next_id, 0);
+                    next_id += 1;
+                }
+                5..8 if !waiting.is_empty() => {
+                    let (which, id) = waiting.swap_remove(random.usize(0..waiting.len()));
+                    let mut reply = response(id, b"y");
+                    if random.u8(0..4) == 0 {
+                        reply[11] = SERVER_EXCEPTION;
+                    }
+                    let _ = upstreams[which].write.write_all(&reply).await;
+                }
+                8 if !upstreams.is_empty() => {
+                    // Half-dead ones stay in the list so that places keep their meaning.
+                    let which = random.usize(0..upstreams.len());
+                    let _ = upstreams[which].write.shutdown().await;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await,
+            }
+            while let Ok(stream) = world.accepted.borrow_mut().try_recv() {
+                upstreams.push(Peer::new(stream, Side::Downstream));
+            }
+            for (which, upstream) in upstreams.iter_mut().enumerate() {
+                while let Ok(Some(got)) =
+                    tokio::time::timeout(Duration::from_millis(1), upstream.next()).await
+                {
+                    waiting.push((which, got.view.id));
+                }
+            }
+        }
+        for (client, asked) in clients.iter_mut().zip(&mut asked) {
+            while asked.values().any(|answers| *answers == 0) {
+                let reply = client.must().await;
+                *asked.get_mut(&reply.view.id).expect("a call that was made") += 1;
+            }
+            client.assert_silent().await;
+            assert!(asked.values().all(|answers| *answers == 1), "seed {seed}: {asked:?}");
+        }
+        world.settle().await;
+    });
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
     Lifetime,
     http1::{Http1ClientStream, Http1Pool},
     http2::{Http2ClientStream, Http2Pool},
-    rpc::{Opening as RpcOpening, RpcClientStream, RpcUse, Upstream},
+    rpc::{FirstTry, Opening as RpcOpening, RpcClientStream, RpcUse, Upstream},
 };
 
 /// Hosts that requests of one cluster may name within a second on one worker.
@@ -283,6 +283,17 @@ impl Pools {
         };
         let attempt = cluster.cluster.begin(host);
         Ok(Line { upstream, token, attempt })
+    }
+
+    /// The stream of a try that was made the quick way, and its host.
+    pub fn resume(
+        &self,
+        cluster: &Rc<LocalCluster>,
+        first: FirstTry,
+    ) -> (UpstreamStream, Rc<HostPool>, Attempt) {
+        let pool = self.host_pool(cluster, first.host());
+        let (stream, token, attempt) = first.into_stream();
+        (UpstreamStream { stream: Kind::Rpc(stream), _request: token }, pool, attempt)
     }
 
     /// Chooses a host and opens a stream to it: on a connection that is there, or on a new one.

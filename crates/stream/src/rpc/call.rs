@@ -9,7 +9,7 @@ use mosn_net::clock::Moment;
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{Attempt, Host, RequestToken};
 
-use super::{downstream::Downstream, upstream::Upstream};
+use super::{client_stream::RpcClientStream, downstream::Downstream, upstream::Upstream};
 
 /// A call that a client sent, before anything was decided about it.
 pub struct Call<'a> {
@@ -84,6 +84,10 @@ pub struct Relay {
     pub upstream: Rc<Upstream>,
     /// How long it may take; `None` = for ever.
     pub timeout: Option<Duration>,
+    /// Whether it takes the long way once it has failed or its reply says so, which may send it again.
+    pub again: bool,
+    /// How long until it counts as failed for that; less than `timeout`.
+    pub per_try: Option<Duration>,
     /// Who is told how it ended.
     pub observer: Rc<dyn RelayObserver>,
     /// Its place among the cluster's requests.
@@ -96,6 +100,9 @@ pub struct Relay {
 pub trait RelayObserver: fmt::Debug {
     /// A call was sent.
     fn began(&self, upstream: &UpstreamFacts);
+
+    /// A call goes on by the long way, which counts it anew.
+    fn handed_over(&self, upstream: &UpstreamFacts);
 
     /// A call is over.
     fn ended(&self, call: &RelayedCall<'_>, end: RelayEnd);
@@ -145,6 +152,34 @@ pub struct UpstreamFacts {
     pub host: Arc<Host>,
     /// This worker's shards of the host's metrics and the cluster's.
     pub metrics: [Arc<UpstreamMetrics>; 2],
+}
+
+/// A try that was made the quick way, for a request that goes on the long way.
+#[derive(Debug)]
+pub struct FirstTry {
+    pub(super) upstream: Rc<Upstream>,
+    pub(super) answer: Result<Rc<OwnedFrame>, Failure>,
+    /// When it began.
+    pub(super) start: Moment,
+    pub(super) token: RequestToken,
+    pub(super) attempt: Attempt,
+}
+
+impl FirstTry {
+    /// The host that it went to.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.upstream.facts().host
+    }
+
+    pub(crate) fn into_stream(self) -> (RpcClientStream, RequestToken, Attempt) {
+        (RpcClientStream::answered(self.upstream, self.answer), self.token, self.attempt)
+    }
+}
+
+/// Who takes calls on by the long way.
+pub(super) trait LongWay {
+    fn take(&self, client: &Rc<Downstream>, frame: OwnedFrame, first: FirstTry);
 }
 
 /// A frame that takes the long way, with what is known of it.

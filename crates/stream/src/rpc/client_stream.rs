@@ -30,6 +30,8 @@ pub struct RpcClientStream {
     /// A call that is all here, and for which the upstream has no room yet.
     held_back: Option<(Box<FrameHeaders>, Rc<OwnedFrame>, Bytes)>,
     waits: Option<(u64, Rc<StreamSlot>)>,
+    /// How a call ended that was sent before.
+    answered: Option<Result<Rc<OwnedFrame>, Failure>>,
 }
 
 impl RpcClientStream {
@@ -40,7 +42,24 @@ impl RpcClientStream {
         if mode == PoolMode::PingPong {
             upstream.set_lent(true);
         }
-        Self { upstream, mode, reused, one_way: false, unsent: None, held_back: None, waits: None }
+        Self {
+            upstream,
+            mode,
+            reused,
+            one_way: false,
+            unsent: None,
+            held_back: None,
+            waits: None,
+            answered: None,
+        }
+    }
+
+    /// A call that was sent, and has ended.
+    pub(super) fn answered(upstream: Rc<Upstream>, answer: Result<Rc<OwnedFrame>, Failure>) -> Self {
+        // Whatever its connection is shared by, nobody has to wait for this call.
+        let mut stream = Self::new(upstream, PoolMode::Multiplex);
+        stream.answered = Some(answer);
+        stream
     }
 
     /// Sends it as soon as the upstream has room; what needs no reply is not worth waiting.
@@ -95,6 +114,9 @@ impl ClientStream for RpcClientStream {
         _keep: bool,
         first: Option<Frame>,
     ) -> Result<(), Reset> {
+        if self.answered.is_some() {
+            return Ok(());
+        }
         self.one_way = head.one_way;
         let Some((headers, frame)) = frame_of(&head.headers, self.upstream.facts().protocol) else {
             // Nothing turns another protocol's request into a frame.
@@ -134,8 +156,11 @@ impl ClientStream for RpcClientStream {
         if let Some((headers, frame, body)) = self.held_back.take() {
             self.send_call(&headers, &frame, &body)?;
         }
-        let Some((_, slot)) = &self.waits else { return Poll::Pending };
-        let answer = ready!(slot.poll(cx));
+        let answer = match (self.answered.take(), &self.waits) {
+            (Some(answer), _) => answer,
+            (None, Some((_, slot))) => ready!(slot.poll(cx)),
+            (None, None) => return Poll::Pending,
+        };
         self.waits = None;
         let frame = answer.map_err(Reset)?;
         let status = frame.protocol.http_status(frame.view.status).unwrap_or(200);

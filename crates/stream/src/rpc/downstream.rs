@@ -10,6 +10,7 @@ use mosn_core::ConnectionInfo;
 use slab::Slab;
 
 use super::{
+    call::{FirstTry, LongWay, OwnedFrame},
     upstream::Upstream,
     wire::{CONGESTED, Wire},
 };
@@ -19,7 +20,7 @@ use super::{
 const MOST_UNREAD: usize = 64 << 20;
 /// Calls of one client that may be under way; more are read when some are over.
 const MOST_CALLS: usize = 1 << 16;
-/// Bytes of its calls with tasks of their own, which keep them, from which on no more are read.
+/// Bytes that are kept for its calls, from which on no more are read.
 const MOST_HELD: usize = 16 << 20;
 
 /// A client's connection.
@@ -37,12 +38,13 @@ pub(super) struct Downstream {
     upstreams: RefCell<Vec<Weak<Upstream>>>,
     /// Calls with a task of their own, to be woken when the client has gone.
     tasks: RefCell<Slab<Option<Waker>>>,
-    /// Bytes of those calls.
+    /// Bytes of those calls, and of others that may be sent again.
     held: Cell<usize>,
+    long_way: Box<dyn LongWay>,
 }
 
 impl Downstream {
-    pub(super) fn new(wire: Wire, info: Rc<ConnectionInfo>) -> Rc<Self> {
+    pub(super) fn new(wire: Wire, info: Rc<ConnectionInfo>, long_way: Box<dyn LongWay>) -> Rc<Self> {
         Rc::new(Self {
             wire,
             info,
@@ -53,6 +55,7 @@ impl Downstream {
             upstreams: RefCell::default(),
             tasks: RefCell::default(),
             held: Cell::new(0),
+            long_way,
         })
     }
 
@@ -118,6 +121,12 @@ impl Downstream {
         Some(bound)
     }
 
+    /// A relayed call goes on the long way.
+    pub(super) fn hand_over(self: &Rc<Self>, frame: OwnedFrame, first: FirstTry) {
+        self.long_way.take(self, frame, first);
+        self.call_over();
+    }
+
     /// A relayed call is over.
     pub(super) fn call_over(&self) {
         self.calls.set(self.calls.get() - 1);
@@ -176,19 +185,38 @@ impl Downstream {
     }
 }
 
+/// Bytes that are kept for a client's call.
+pub(super) struct HeldBytes {
+    client: Rc<Downstream>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    pub(super) fn new(client: &Rc<Downstream>, bytes: usize) -> Self {
+        client.held.set(client.held.get() + bytes);
+        Self { client: Rc::clone(client), bytes }
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.client.held.set(self.client.held.get() - self.bytes);
+        self.client.wake_waiting();
+    }
+}
+
 /// A call with a task of its own.
 pub(super) struct Task {
     client: Rc<Downstream>,
     key: usize,
-    bytes: usize,
+    _held: HeldBytes,
 }
 
 impl Task {
     /// A call of so many bytes.
     pub(super) fn new(client: &Rc<Downstream>, bytes: usize) -> Self {
         let key = client.tasks.borrow_mut().insert(None);
-        client.held.set(client.held.get() + bytes);
-        Self { client: Rc::clone(client), key, bytes }
+        Self { client: Rc::clone(client), key, _held: HeldBytes::new(client, bytes) }
     }
 
     pub(super) const fn client(&self) -> &Rc<Downstream> {
@@ -212,7 +240,6 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.client.tasks.borrow_mut().remove(self.key);
-        self.client.held.set(self.client.held.get() - self.bytes);
         self.client.wake_waiting();
     }
 }

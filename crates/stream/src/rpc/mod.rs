@@ -8,8 +8,9 @@
 //! read, each is appended to its client's output under the id that the client gave, and every
 //! client that got something is written to once.
 //!
-//! A call that needs more (a retry, changed headers, a connection that is not open yet) becomes a
-//! request with a task of its own, like those of HTTP.
+//! A call that needs more (changed headers, a connection that is not open yet) becomes a request with a
+//! task of its own, like those of HTTP. So does one that may be sent again, and whose first try failed:
+//! until then all that it costs is a copy of its frame.
 //!
 //! | file | |
 //! |---|---|
@@ -34,7 +35,7 @@ mod tests;
 mod upstream;
 mod wire;
 
-pub use call::{Call, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts, Verdict};
+pub use call::{Call, FirstTry, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts, Verdict};
 pub use client_stream::RpcClientStream;
 pub use pool::RpcUse;
 pub(crate) use pool::{Opening, RpcPool};

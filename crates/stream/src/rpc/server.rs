@@ -13,7 +13,7 @@ use mosn_core::{Failure, Protocol};
 use mosn_net::{Io, timer::Timer};
 
 use super::{
-    call::{Call, OwnedFrame, Verdict},
+    call::{Call, FirstTry, LongWay, OwnedFrame, Verdict},
     downstream::Downstream,
     server_stream::serve_call,
     upstream::Upstream,
@@ -37,16 +37,11 @@ pub async fn serve<S: Service>(
 ) {
     let spec = cx.rpc(protocol.name());
     let limits = Limits { max_frame_bytes: spec.max_frame_bytes };
-    let client = Downstream::new(Wire::new(io), Rc::clone(&cx.info));
+    let scope = protocol.header_scope(&cx.info.listener);
+    let long_way = Box::new(Serves { service: Rc::clone(&service), protocol, scope });
+    let client = Downstream::new(Wire::new(io), Rc::clone(&cx.info), long_way);
     let mut serving = Serving {
-        calls: Calls {
-            client: Rc::clone(&client),
-            protocol,
-            scope: protocol.header_scope(&cx.info.listener),
-            service,
-            blocked: None,
-            fatal: false,
-        },
+        calls: Calls { client: Rc::clone(&client), protocol, scope, service, blocked: None, fatal: false },
         input: Input::new(protocol, Side::Downstream, limits),
         watch: cx.drain.watch(),
         idle: cx.opening_limit().map(Timer::after),
@@ -89,6 +84,30 @@ struct Calls<S> {
     blocked: Option<Rc<Upstream>>,
     /// A frame came after which the connection cannot go on.
     fatal: bool,
+}
+
+/// How calls that were passed on as they came go on as requests with tasks of their own.
+struct Serves<S> {
+    service: Rc<S>,
+    protocol: &'static dyn RpcProtocol,
+    scope: HeaderScope,
+}
+
+impl<S: Service> LongWay for Serves<S> {
+    fn take(&self, client: &Rc<Downstream>, frame: OwnedFrame, first: FirstTry) {
+        let frame = Rc::new(frame);
+        match frame.headers(self.scope) {
+            Ok(headers) => serve_call(client, &self.service, frame, headers, Some(first)),
+            Err(error) => {
+                self.service.refused(client.info(), Protocol::Rpc(self.protocol.name()), Failure::BadRequest);
+                if let Some(seed) = self.protocol.reply_seed(&frame.bytes, &frame.view) {
+                    let code = error.reply_code().unwrap_or(400);
+                    client.wire().append(|out| self.protocol.local_reply(&seed, code, None, out));
+                    client.wire().wake();
+                }
+            }
+        }
+    }
 }
 
 impl<S: Service> Serving<S> {
@@ -234,7 +253,7 @@ impl<S: Service> Calls<S> {
                 owned.host = host;
                 let owned = Rc::new(owned);
                 match owned.headers(self.scope) {
-                    Ok(headers) => serve_call(&self.client, &self.service, owned, headers),
+                    Ok(headers) => serve_call(&self.client, &self.service, owned, headers, None),
                     Err(error) => self.unreadable(frame, view, error.reply_code()),
                 }
             }

@@ -13,10 +13,11 @@ use mosn_core::{
     BodyLength, ConnectionInfo, Failure, Frame, FrameHeaders, Headers, Protocol, RequestHead, Reset,
     ResponseHead, Scheme,
 };
+use mosn_net::clock::Moment;
 use mosn_upstream::Host;
 
 use super::{
-    call::{OwnedFrame, frame_of, timeout},
+    call::{FirstTry, OwnedFrame, frame_of, timeout},
     downstream::{Downstream, Task},
 };
 use crate::{ServerStream, Service};
@@ -27,6 +28,7 @@ pub(super) fn serve_call<S: Service>(
     service: &Rc<S>,
     frame: Rc<OwnedFrame>,
     headers: Headers,
+    first: Option<FirstTry>,
 ) {
     let seed = frame.protocol.reply_seed(&frame.bytes, &frame.view);
     let body = frame.body();
@@ -47,6 +49,8 @@ pub(super) fn serve_call<S: Service>(
         frame,
         seed,
         reply: None,
+        began: first.as_ref().map(|first| first.start),
+        first,
     };
     let service = Rc::clone(service);
     // Boxed first: the runtime would move the whole of it several times.
@@ -69,6 +73,9 @@ struct RpcServerStream {
     seed: Option<ReplySeed>,
     /// A reply whose content is not all here.
     reply: Option<Reply>,
+    /// When it came, where that was before it took this way.
+    began: Option<Moment>,
+    first: Option<FirstTry>,
 }
 
 struct Reply {
@@ -128,6 +135,14 @@ impl ServerStream for RpcServerStream {
 
     fn connection(&self) -> &Rc<ConnectionInfo> {
         self.task.client().info()
+    }
+
+    fn began(&self) -> Option<Moment> {
+        self.began
+    }
+
+    fn first_try(&mut self) -> Option<FirstTry> {
+        self.first.take()
     }
 
     fn host(&self) -> Option<&Arc<Host>> {

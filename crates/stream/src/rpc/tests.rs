@@ -52,6 +52,8 @@ impl RelayObserver for Ends {
         self.began.set(self.began.get() + 1);
     }
 
+    fn handed_over(&self, _: &UpstreamFacts) {}
+
     fn ended(&self, call: &RelayedCall<'_>, end: RelayEnd) {
         self.ended.borrow_mut().push((call.connection.id, call.id, end));
     }
@@ -98,7 +100,8 @@ impl Service for Straight {
         let observer: Rc<dyn RelayObserver> = Rc::<Ends>::clone(&self.ends);
         let timeout = call.timeout().and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis);
         let (token, attempt) = (RequestToken::default(), Attempt::default());
-        Verdict::Relay(Relay { upstream: self.upstream(), timeout, observer, token, attempt })
+        let upstream = self.upstream();
+        Verdict::Relay(Relay { upstream, timeout, again: false, per_try: None, observer, token, attempt })
     }
 
     fn refused(&self, _: &Rc<ConnectionInfo>, _: Protocol, _: Failure) {}

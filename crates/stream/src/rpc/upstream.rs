@@ -20,8 +20,8 @@ use mosn_net::{
 use mosn_upstream::{Attempt, Outcome, RequestToken};
 
 use super::{
-    call::{OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
-    downstream::Downstream,
+    call::{FirstTry, OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
+    downstream::{Downstream, HeldBytes},
     pending::Pending,
     pool::RpcPool,
     wire::{Broken, CONGESTED, Input, Patience, WRITE_TIMEOUT, Wire},
@@ -87,10 +87,20 @@ struct Relayed {
     seed: ReplySeed,
     observer: Rc<dyn RelayObserver>,
     start: Moment,
+    /// When this try has failed.
     deadline: Moment,
     received: u32,
     attempt: Attempt,
-    _token: RequestToken,
+    token: RequestToken,
+    kept: Option<Box<Kept>>,
+}
+
+/// What it takes to go on the long way.
+struct Kept {
+    frame: OwnedFrame,
+    /// When the call has failed.
+    deadline: Moment,
+    _held: HeldBytes,
 }
 
 /// Where the reply to a call with a task of its own is put.
@@ -317,7 +327,7 @@ impl Upstream {
     /// Passes a call on as it came.
     pub(super) fn relay(&self, back: &Rc<Downstream>, frame: &[u8], view: &FrameView, relay: Relay) {
         self.count();
-        let Relay { timeout, observer, token, attempt, .. } = relay;
+        let Relay { timeout, again, per_try, observer, token, attempt, .. } = relay;
         observer.began(&self.facts);
         let protocol = self.facts.protocol;
         let Some(seed) = protocol.reply_seed(frame, view) else {
@@ -330,7 +340,14 @@ impl Upstream {
             return;
         };
         let start = clock::moment();
-        let deadline = timeout.map_or(Moment::NEVER, |timeout| start.after(timeout));
+        let after = |timeout: Option<Duration>| timeout.map_or(Moment::NEVER, |timeout| start.after(timeout));
+        let kept = again.then(|| {
+            let mut frame = OwnedFrame::copy(protocol, frame, view);
+            frame.client = Some(Rc::clone(back));
+            let held = HeldBytes::new(back, frame.bytes.len());
+            Box::new(Kept { frame, deadline: after(timeout), _held: held })
+        });
+        let deadline = after(per_try).min(after(timeout));
         let call = Relayed {
             back: Rc::clone(back),
             seed,
@@ -339,7 +356,8 @@ impl Upstream {
             deadline,
             received: view.body.len,
             attempt,
-            _token: token,
+            token,
+            kept,
         };
         back.call_began();
         let id = self.pending.borrow_mut().insert(self.next_id(), Waiting::Relayed(call));
@@ -454,15 +472,37 @@ impl Upstream {
         call.back.call_over();
     }
 
-    /// Answers a call by ourselves. Whoever calls this flushes the client's connection.
-    fn fail(&self, call: Relayed, why: Failure) {
+    /// The call goes on the long way, if it may.
+    fn hand_over(
+        self: &Rc<Self>,
+        mut call: Relayed,
+        answer: impl FnOnce() -> Result<Rc<OwnedFrame>, Failure>,
+    ) -> Result<(), Relayed> {
+        let Some(kept) = call.kept.take().filter(|_| !call.back.is_ended()) else { return Err(call) };
+        call.observer.handed_over(&self.facts);
+        let Relayed { back, start, token, attempt, .. } = call;
+        let first = FirstTry { upstream: Rc::clone(self), answer: answer(), start, token, attempt };
+        back.hand_over(kept.frame, first);
+        Ok(())
+    }
+
+    /// The try failed: the call goes on the long way, or is answered by ourselves. Whoever calls this
+    /// flushes the client's connection.
+    fn fail(self: &Rc<Self>, call: Relayed, why: Failure) {
+        let call = match why {
+            Failure::GlobalTimeout | Failure::Drain => call,
+            why => match self.hand_over(call, || Err(why)) {
+                Ok(()) => return,
+                Err(call) => call,
+            },
+        };
         let back = Rc::clone(&call.back);
         back.wire().append(|out| self.facts.protocol.local_reply(&call.seed, why.row().status, None, out));
         self.over(call, RelayEnd::Failed(why));
     }
 
     /// Fails everything that waits. The connection is over.
-    fn close(&self, by_peer: bool, why: Failure) {
+    fn close(self: &Rc<Self>, by_peer: bool, why: Failure) {
         self.state.set(State::Closed);
         self.wire.hang_up();
         let waiting = self.pending.borrow_mut().take_where(|_, _| true);
@@ -676,7 +716,7 @@ impl Upstream {
         }
     }
 
-    fn expire(&self, now: Moment, touched: &mut Vec<Rc<Downstream>>) {
+    fn expire(self: &Rc<Self>, now: Moment, touched: &mut Vec<Rc<Downstream>>) {
         let mut next = Moment::NEVER;
         let late = self.pending.borrow_mut().take_where(|_, waiting| {
             let deadline = waiting.deadline();
@@ -693,7 +733,11 @@ impl Upstream {
                 Waiting::Relayed(call) => {
                     calls = true;
                     touch(touched, &call.back);
-                    self.fail(call, Failure::GlobalTimeout);
+                    let why = match &call.kept {
+                        Some(kept) if now < kept.deadline => Failure::PerTryTimeout,
+                        _ => Failure::GlobalTimeout,
+                    };
+                    self.fail(call, why);
                 }
                 Waiting::Beat(_) => self.missed.set(self.missed.get() + 1),
                 Waiting::Stream(_) => {}
@@ -707,7 +751,7 @@ impl Upstream {
         }
     }
 
-    fn frame(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
+    fn frame(self: &Rc<Self>, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
         match view.kind {
             FrameKind::Response | FrameKind::HeartbeatReply => self.reply(frame, view, touched),
             // A peer that reads no answers gets no more of them.
@@ -720,14 +764,20 @@ impl Upstream {
         }
     }
 
-    fn reply(&self, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
+    fn reply(self: &Rc<Self>, frame: &[u8], view: &FrameView, touched: &mut Vec<Rc<Downstream>>) {
         let waiting = self.pending.borrow_mut().take(view.id);
         match waiting {
             Some(Waiting::Relayed(call)) => {
                 let protocol = self.facts.protocol;
+                let status = protocol.http_status(view.status).unwrap_or(200);
+                let call = if status >= 400 {
+                    self.hand_over(call, || Ok(Rc::new(OwnedFrame::copy(protocol, frame, view))))
+                } else {
+                    Err(call)
+                };
+                let Err(call) = call else { return self.became_idle() };
                 call.back.wire().append(|out| protocol.append(frame, view, call.seed.id, out));
                 touch(touched, &call.back);
-                let status = protocol.http_status(view.status).unwrap_or(200);
                 self.over(call, RelayEnd::Reply { status, sent: view.body.len });
             }
             Some(Waiting::Stream(slot)) => {
