@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -189,7 +189,13 @@ impl Connector {
 
 /// Whether a connection to `address` arrives at a listener on `own`.
 fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
-    let (own_ip, ip) = (own.ip(), address.ip().to_canonical());
+    let ip = match address.ip().to_canonical() {
+        // The system connects to itself.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let own_ip = own.ip();
     own.port() == address.port() && (own_ip == ip || (own_ip.is_unspecified() && is_local(ip)))
 }
 
@@ -262,6 +268,10 @@ mod tests {
             ("[::]:80", "[::ffff:127.0.0.1]:80", true),
             ("0.0.0.0:80", "192.0.2.1:80", false),
             ("0.0.0.0:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::ffff:0.0.0.0]:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("10.0.0.1:80", "0.0.0.0:80", false),
         ] {
             let (own, to) = (own.parse().expect("an address"), address.parse().expect("an address"));
             assert_eq!(is_own(own, to), reached, "{own} {address}");
