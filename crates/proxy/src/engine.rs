@@ -65,8 +65,10 @@ enum Try {
     Failed(Failure),
     /// Its time is up, but it goes on beside the next one.
     Overdue,
-    /// The upstream answered with a status that the retry policy does not accept.
+    /// The upstream answered with a status that the retry policy does not accept; there is another try.
     Unwanted,
+    /// It answered so, and there is no further try, but an overdue one may do better.
+    Outdone,
 }
 
 /// Where the next exchange is.
@@ -227,13 +229,12 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
                     fresh = true;
                     continue;
                 }
-                Try::Overdue => {
-                    if self.grant(forward, &target.cluster, &mut budget) {
-                        self.report.hedged();
-                    } else {
-                        answer =
-                            Some(self.outwait(Failure::PerTryTimeout, &forward.retry, &mut budget).await?);
-                    }
+                Try::Overdue if self.grant(forward, &target.cluster, &mut budget) => {
+                    self.report.hedged();
+                    continue;
+                }
+                Try::Overdue | Try::Outdone => {
+                    answer = Some(self.outwait(Failure::PerTryTimeout, &forward.retry, &mut budget).await?);
                     continue;
                 }
                 Try::Failed(why) => {
@@ -418,9 +419,11 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         budget: &mut Budget<U>,
     ) -> Try {
         let policy = &forward.retry;
+        let mut granted = false;
         let ended = poll_fn(|cx| {
             exchange.poll(cx, self, route, policy, |request, reply| {
-                policy.wants(reply) && request.grant(forward, cluster, budget)
+                granted = policy.wants(reply) && request.grant(forward, cluster, budget);
+                granted || (policy.wants(reply) && !request.report.overdue.is_empty())
             })
         })
         .await;
@@ -429,7 +432,11 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         budget.global = global;
         match ended {
             Ok(Ended::Done) => Try::Done,
-            Ok(Ended::Unwanted) => Try::Unwanted,
+            Ok(Ended::Unwanted) if granted => Try::Unwanted,
+            Ok(Ended::Unwanted) => {
+                self.report.end_try();
+                Try::Outdone
+            }
             Err(Failure::PerTryTimeout) if policy.hedge && may_be_repeated => {
                 self.report.set_aside(stream, budget.token.take());
                 Try::Overdue
@@ -487,7 +494,7 @@ impl<'a, S: ServerStream, U: Upstreams> Request<'a, S, U> {
         .await
     }
 
-    /// There is no further try: the request ends with `why`, unless one that is overdue answers.
+    /// There is no further try: the request ends with `why`, unless some are overdue. Then it is theirs.
     async fn outwait(
         &mut self,
         why: Failure,

@@ -317,7 +317,7 @@ impl<'a, U: Upstreams> Report<'a, U> {
     }
 
     /// The current try, if there is one, is over.
-    fn end_try(&mut self) {
+    pub(crate) fn end_try(&mut self) {
         if let Some(ended) = self.try_.take() {
             // Nobody will ever know what became of a one-way request.
             let failed = !self.head.one_way || self.info.request_received.is_none();
@@ -325,11 +325,12 @@ impl<'a, U: Upstreams> Report<'a, U> {
         }
     }
 
-    /// The current try, if there is one, is given up for another that answered first.
+    /// The current try, if there is one, is given up for another that answered first; it may have failed
+    /// before.
     pub(crate) fn cancel_try(&mut self) {
-        if let Some(mut cancelled) = self.try_.take() {
-            cancelled.outcome = Outcome::Unknown;
-            self.end_of(cancelled, false);
+        if let Some(cancelled) = self.try_.take() {
+            let failed = cancelled.outcome != Outcome::Unknown;
+            self.end_of(cancelled, failed);
         }
     }
 

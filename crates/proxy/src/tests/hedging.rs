@@ -144,10 +144,20 @@ fn a_bad_reply_counts_only_if_there_is_no_other_to_wait_for() {
         let outcome = world.run(Client::new(), get()).await;
         assert_eq!((outcome.status(), about(outcome.millis(), 200)), (200, true), "{:?}", outcome.took);
 
-        // The second cannot be repeated and says no; what it says stands.
+        // There is no try after the second, but the first is still out.
+        let world = hedging(1, vec![answers(1, 400, 200), answers(2, 50, 503)]);
+        let outcome = world.run(Client::new(), get()).await;
+        assert_eq!((outcome.status(), about(outcome.millis(), 400)), (200, true), "{:?}", outcome.took);
+        assert_eq!(outcomes(&world), [(2, Outcome::Status(503)), (1, Outcome::Status(200))]);
+        world.assert_all_given_back();
+
+        let world = hedging(1, vec![answers(1, 400, 502), answers(2, 50, 503)]);
+        assert_eq!(world.run(Client::new(), get()).await.status(), 502);
+
         let world = hedging(1, vec![silent(1), answers(2, 50, 503)]);
         let outcome = world.run(Client::new(), get()).await;
-        assert_eq!((outcome.status(), about(outcome.millis(), 150)), (503, true), "{:?}", outcome.took);
+        assert_eq!(outcome.line, "504 0x4 global_timeout 0 0");
+        assert_eq!(outcomes(&world), [(2, Outcome::Status(503)), (1, Outcome::TimedOut)]);
 
         // Both are overdue: the last word is the client's.
         let world = hedging(1, vec![answers(1, 300, 503), answers(2, 300, 502)]);
@@ -163,6 +173,8 @@ fn a_failure_counts_only_if_there_is_no_other_to_wait_for() {
         let breaks = |host, at| Plan::on(host, vec![(at, Event::Reset(Failure::UpstreamTerminated))]);
         let world = hedging(1, vec![answers(1, 400, 200), breaks(2, 50)]);
         assert_eq!(world.run(Client::new(), get()).await.status(), 200);
+        assert_eq!(outcomes(&world), [(2, Outcome::Reset), (1, Outcome::Status(200))]);
+        assert_eq!(world.upstream.metrics.response_failed.get(), 1);
 
         let world = hedging(1, vec![breaks(1, 150), answers(2, 60, 200)]);
         assert_eq!(world.run(Client::new(), get()).await.status(), 200);
