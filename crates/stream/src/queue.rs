@@ -44,6 +44,8 @@ pub(crate) enum Place<T> {
 #[derive(Debug)]
 pub(crate) struct Queue {
     seat: Seat,
+    /// How many connections there may be, as whoever came last knows.
+    limit: Cell<u32>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
 
@@ -66,7 +68,7 @@ impl Waiter {
 
 impl Queue {
     pub(crate) fn new(host: &Arc<Host>) -> Rc<Self> {
-        Rc::new(Self { seat: Seat::new(host), waiting: RefCell::default() })
+        Rc::new(Self { seat: Seat::new(host), limit: Cell::new(0), waiting: RefCell::default() })
     }
 
     /// What rings when [`Self::attend`] is to be called.
@@ -121,7 +123,11 @@ impl Queue {
         self.seat.ask(clock::now().into_std())
     }
 
-    /// Waits for what `take` finds, or for room within `limit` connections.
+    fn room<T>(&self) -> Option<Place<T>> {
+        self.seat.take(self.limit.get(), clock::now().into_std()).map(Place::Room)
+    }
+
+    /// Waits for what `take` finds, or for room within `limit` connections, or what becomes of the limit.
     pub(crate) async fn wait<T>(
         &self,
         wants: Wants,
@@ -129,10 +135,13 @@ impl Queue {
         take: impl Fn() -> Option<Place<T>>,
     ) -> Place<T> {
         let turn = Turn::begin(self, wants);
+        if self.limit.replace(limit) != limit {
+            // There may be room for those before it.
+            self.seat.bell().notify_one();
+        }
         poll_fn(|cx| {
             if turn.waiter.called.replace(false)
-                && let Some(place) =
-                    take().or_else(|| self.seat.take(limit, clock::now().into_std()).map(Place::Room))
+                && let Some(place) = take().or_else(|| self.room())
             {
                 return Poll::Ready(place);
             }

@@ -20,7 +20,7 @@ const LIMITS: Breakers =
 
 const WORKERS: usize = 2;
 
-fn clusters(address: &str) -> Clusters {
+fn spec(address: &str, breakers: Breakers) -> ClusterSpec {
     let host = HostSpec {
         address: address.into(),
         hostname: "".into(),
@@ -28,15 +28,17 @@ fn clusters(address: &str) -> Clusters {
         metadata: None,
         tls_disable: false,
     };
+    ClusterSpec {
+        name: "c".into(),
+        breakers,
+        localities: vec![LocalitySpec { hosts: vec![host], ..LocalitySpec::default() }],
+        ..ClusterSpec::default()
+    }
+}
+
+fn clusters(address: &str) -> Clusters {
     let clusters = Clusters::new();
-    clusters
-        .add_or_update(ClusterSpec {
-            name: "c".into(),
-            breakers: LIMITS,
-            localities: vec![LocalitySpec { hosts: vec![host], ..LocalitySpec::default() }],
-            ..ClusterSpec::default()
-        })
-        .expect("a valid cluster");
+    clusters.add_or_update(spec(address, LIMITS)).expect("a valid cluster");
     clusters
 }
 
@@ -120,6 +122,35 @@ async fn history(address: String, steps: Vec<Step>) {
         let _ = opened.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(!waits.get());
     }
+}
+
+#[test]
+fn a_higher_limit_is_for_those_who_wait_as_well() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    worker(async move {
+        let limited = |max_connections| spec(&address, Breakers { max_connections, ..Breakers::default() });
+        let clusters = Clusters::new();
+        clusters.add_or_update(limited(1)).expect("a valid cluster");
+        let pools = Pools::new(clusters.clone(), Registry::new(&MetricsFilter::default()));
+        let open = || {
+            let local = pools.cluster("c").expect("the cluster");
+            match pools.open(&local, Protocol::Http1, &mut ChooseContext::default(), Terms::default()) {
+                Open::Connecting { opened, .. } => tokio::task::spawn_local(opened),
+                Open::Done(_) => panic!("there is no connection yet"),
+            }
+        };
+        let first = open().await.expect("a task").expect("a stream");
+        let before = [open(), open()];
+        tokio::task::yield_now().await;
+        clusters.add_or_update(limited(4)).expect("a valid cluster");
+        let mut streams = vec![open().await.expect("a task").expect("a stream"), first];
+        for waiting in before {
+            streams.push(waiting.await.expect("a task").expect("a stream"));
+        }
+        let cluster = clusters.get("c").expect("the cluster");
+        assert_eq!(cluster.hosts()[0].active_connections(), 4);
+    });
 }
 
 proptest! {
