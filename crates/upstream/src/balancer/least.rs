@@ -5,6 +5,9 @@ use mosn_config::model::BalancingSpec;
 use super::{ChooseContext, RoundRobin, Terms, alias::Alias};
 use crate::Host;
 
+/// Hosts that are compared at most: with more the result hardly changes, and every request pays for it.
+const MAX_CHOICES: u32 = 64;
+
 /// Of some hosts that are drawn by weight, the one with the least to do for its weight.
 ///
 /// MOSN ignores health here where weights are equal, and takes turns by a queue under a lock where
@@ -24,7 +27,7 @@ impl Least {
     pub(crate) fn new(spec: &BalancingSpec, hosts: &[Arc<Host>], load: fn(&Host) -> u32) -> Self {
         Self {
             load,
-            choices: spec.choice_count,
+            choices: spec.choice_count.min(MAX_CHOICES),
             bias: spec.active_request_bias,
             draw: Alias::new(hosts),
             otherwise: RoundRobin::new(hosts.len()),
@@ -104,6 +107,17 @@ mod tests {
         }
         let light = hosts[0].active_requests();
         assert!((90..=110).contains(&light), "{light}");
+    }
+
+    #[test]
+    fn a_choice_among_very_many_ends() {
+        let hosts = hosts(&[1, 1, 1]);
+        hosts[0].requests().store(5, Relaxed);
+        hosts[2].requests().store(5, Relaxed);
+        let spec = BalancingSpec { choice_count: u32::MAX, ..BalancingSpec::default() };
+        let balancer = balancer(&spec, &hosts);
+        let chosen = balancer.pick(&hosts, &mut ChooseContext::default(), PLAIN).unwrap();
+        assert_eq!(index_of(&hosts, chosen), 1);
     }
 
     #[test]
