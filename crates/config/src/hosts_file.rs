@@ -6,7 +6,7 @@ use crate::document::{Document, Findings};
 use crate::load::{Format, read, with_tree};
 use crate::model::HostSpec;
 use crate::mosn::Host;
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems, Severity};
 use crate::translate::{Names, host};
 use crate::tree::{Kind, Tree};
 
@@ -16,6 +16,10 @@ use crate::tree::{Kind, Tree};
 /// # Errors
 /// Everything that is wrong with it, an unknown key included, or that it cannot be read.
 pub fn hosts_file(path: &Path) -> Result<Vec<HostSpec>, Problems> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        // A pipe would keep its reader waiting, and a device might never end.
+        return Err(Problems(vec![Problem::of_file(path, Severity::Error, "is not a regular file".into())]));
+    }
     let text = read(path).map_err(|problem| Problems(vec![problem]))?;
     let findings = Findings::new(true);
     let hosts = with_tree(&text, Format::of_path(path), path, &findings, |tree| {
@@ -87,5 +91,9 @@ mod tests {
         assert!(
             hosts_file(Path::new("/nowhere/hosts.json")).unwrap_err().to_string().contains("cannot be read")
         );
+        for path in ["/", "/dev/zero"] {
+            let error = hosts_file(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains("is not a regular file"), "{error}");
+        }
     }
 }

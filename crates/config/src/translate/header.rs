@@ -89,8 +89,13 @@ fn removals(at: &At<'_>, list: &[String], names: &mut Names) -> Vec<Name> {
 }
 
 pub(super) fn check_name(at: &At<'_>, name: &str) {
+    check_token(at, name, "a header name");
+}
+
+/// `what` it is to be, with its article.
+pub(super) fn check_token(at: &At<'_>, text: &str, what: &str) {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || !name.bytes().all(token) {
-        at.error(format!("expected a header name, found {name:?}"));
+    if text.is_empty() || !text.bytes().all(token) {
+        at.error(format!("expected {what}, found {text:?}"));
     }
 }

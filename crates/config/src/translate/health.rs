@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::Names;
-use super::header::check_name;
+use super::header::check_token;
 use super::route::{or_default, positive};
 use crate::document::At;
 use crate::features::Feature;
@@ -157,7 +157,7 @@ fn http_probe(at: &At<'_>, given: &HttpCheckConfig) -> (ProbeSpec, Option<Durati
         }),
     };
     let method = if given.method.is_empty() { "GET".to_owned() } else { given.method.clone() };
-    check_name(&at.key("method"), &method);
+    check_token(&at.key("method"), &method, "a method");
     let tls = match given.scheme.as_str() {
         "" | "http" => false,
         "https" => {

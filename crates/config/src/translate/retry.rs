@@ -29,6 +29,11 @@ pub(super) fn retry(at: &At<'_>, policy: &RetryPolicy) -> (RetrySpec, Option<Dur
             format!("counts as {LEAST_RETRIES}: only with retry_conditions it is as many as it says");
         at.key("num_retries").warning(message);
     }
+    if policy.hedge_on_per_try_timeout && policy.retry_timeout.positive().is_none() {
+        at.key("hedge_on_per_try_timeout").warning(
+            "has no effect without retry_timeout, but where x-mosn-try-timeout comes with a request",
+        );
+    }
     let max_retries = match policy.num_retries {
         given if conditions.is_empty() => given.max(LEAST_RETRIES),
         0 => 1,

@@ -395,6 +395,13 @@ fn warnings() -> Vec<Fault> {
         (
             ROUTE,
             "route.retry_policy",
+            json!({ "retry_on": true, "hedge_on_per_try_timeout": true }),
+            ".hedge_on_per_try_timeout",
+            "without retry_timeout",
+        ),
+        (
+            ROUTE,
+            "route.retry_policy",
             json!({ "retry_on": true, "num_retries": 1 }),
             ".num_retries",
             "counts as 3",
