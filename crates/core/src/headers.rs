@@ -44,6 +44,11 @@ impl FrameHeaders {
         self.changed
     }
 
+    /// Every field as (name, value), in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.pairs()
+    }
+
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields.pairs().find(|&(field, _)| field == name).map(|(_, value)| value)
     }

@@ -1,8 +1,8 @@
 //! The quick way for RPC: a call that is passed on as it came, and its reply likewise.
 //!
 //! It does what the phases in `engine.rs` do for a request that needs nothing but a route and a
-//! host: no changed header, a connection that is open already. Whatever asks for more is told to take the
-//! long way, which also answers what has no route or no host. A call that may be tried again goes
+//! host: no header that is changed differently each time, a connection that is open already. Whatever
+//! asks for more is told to take the long way, which also answers what has no route or no host. A call that may be tried again goes
 //! the quick way until its first try fails; the long way takes it on from there. What is reported at
 //! the end is the same either way.
 
@@ -12,7 +12,7 @@ use mosn_codec::rpc::{FrameKind, HeaderError};
 use mosn_config::model::PoolMode;
 use mosn_core::{Failure, Protocol, RequestInfo, ResponseFlags};
 use mosn_net::clock;
-use mosn_router::{Action, Subject, TimeoutOverrides, timeouts};
+use mosn_router::{Action, NoVariables, Subject, TimeoutOverrides, timeouts};
 use mosn_stream::rpc::{Call, Relay, RelayEnd, RelayObserver, RelayedCall, RpcUse, UpstreamFacts, Verdict};
 use mosn_telemetry::{AccessLogWriter, DownstreamMetrics, LogContext, Variable};
 use mosn_upstream::Host;
@@ -46,7 +46,7 @@ impl<U: Upstreams> Proxy<U> {
         let Action::Forward(forward) = &route.route.action else { return None };
         let protocol = Protocol::Rpc(call.protocol.name());
         let same_protocol = forward.upstream_protocol.is_none_or(|upstream| upstream == protocol);
-        if !same_protocol || !forward.is_plain() || !route.changes_nothing() {
+        if !same_protocol || !forward.is_plain() || !route.changes_requests_alike() {
             return None;
         }
         let overrides = TimeoutOverrides { global: call.timeout(), per_try: None };
@@ -64,6 +64,14 @@ impl<U: Upstreams> Proxy<U> {
         if per_try.is_some() && !again || subject.asked_for_more.get() || subject.unreadable.get().is_some() {
             return None;
         }
+        let headers = match route.changes_nothing() {
+            true => None,
+            false => {
+                let mut head = call.head().map_err(|error| subject.unreadable.set(Some(error))).ok()?;
+                route.mutate_request(&mut head, &NoVariables);
+                Some(head.headers)
+            }
+        };
         let cluster = self.upstreams.cluster(&pick.name)?;
         let rpc = RpcUse { protocol: call.protocol, spec, client: call.connection.id };
         let hash = forward.hash(subject, call.connection.peer().map(|peer| peer.ip()));
@@ -86,6 +94,7 @@ impl<U: Upstreams> Proxy<U> {
         let observer: Rc<dyn RelayObserver> = Rc::<Relays>::clone(&self.relays);
         Some(Relay {
             upstream: line.upstream,
+            headers,
             timeout: global,
             again,
             per_try,

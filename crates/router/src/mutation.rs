@@ -57,6 +57,15 @@ impl Steps {
         Self { add: add.collect(), remove: remove.into() }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+
+    /// Whether every message is changed in the same way.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.add.iter().all(|addition| matches!(addition.value, Value::Literal(_)))
+    }
+
     pub(crate) fn request(&self, head: &mut RequestHead, variables: &dyn Variables) {
         for addition in &self.add {
             let mut scratch = Vec::new();

@@ -97,6 +97,12 @@ impl RouteMatch<'_> {
         self.levels().next().is_none()
     }
 
+    /// Whether no header of the reply is to be changed, and none of the request's depends on anything.
+    #[must_use]
+    pub fn changes_requests_alike(&self) -> bool {
+        self.levels().all(|level| level.response.is_empty() && level.request.is_literal())
+    }
+
     fn levels(&self) -> impl Iterator<Item = &Mutations> {
         let router = self.router.mutations.as_deref();
         [self.route.mutations.as_deref(), self.virtual_host.mutations.as_deref(), router]

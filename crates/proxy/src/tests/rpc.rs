@@ -727,7 +727,7 @@ fn calls_to_a_host_that_refuses_connections_leave_it_alone_for_a_while() {
 
 #[test]
 fn a_ping_pong_connection_whose_call_is_given_up_carries_no_other() {
-    for router in [Setup::default().router, changing()] {
+    for router in [Setup::default().router, changing(LITERAL), changing(VARIABLE)] {
         play(|| async {
             let world = World::new(Setup { rpc: ping_pong(), router, ..Setup::default() }).await;
             let (mut client, mut first) = world.opened().await;
@@ -759,7 +759,7 @@ fn a_ping_pong_connection_whose_call_is_given_up_carries_no_other() {
 
 #[test]
 fn ping_pong_calls_beyond_the_limit_wait_in_order_until_too_many_do() {
-    for router in [Setup::default().router, changing()] {
+    for router in [Setup::default().router, changing(LITERAL), changing(VARIABLE)] {
         play(|| async {
             let setup = Setup { rpc: ping_pong(), cluster: limited(1, 2), router, ..Setup::default() };
             let world = World::new(setup).await;
@@ -894,9 +894,13 @@ fn calls_that_come_before_the_bound_connection_is_open_share_it() {
 }
 
 /// Routes that change a header: calls take the long way.
-fn changing() -> RouterSpec {
+/// A header value with which a call goes the quick way nevertheless, and one with which it does not.
+const LITERAL: &str = "z1";
+const VARIABLE: &str = "%downstream_protocol%";
+
+fn changing(value: &str) -> RouterSpec {
     let mut router = Setup::default().router;
-    let add = HeaderAddSpec { name: "zone".into(), value: "z1".into(), append: true };
+    let add = HeaderAddSpec { name: "zone".into(), value: value.into(), append: true };
     router.virtual_hosts[0].routes[0].headers = HeaderMutationsSpec {
         inner: Some(Box::new(HeaderMutations { request_add: vec![add], ..HeaderMutations::default() })),
     };
@@ -982,7 +986,7 @@ fn a_host_without_a_connection_gets_its_turn() {
 #[test]
 fn an_upstream_that_does_not_read_is_owed_little_whatever_way_calls_take() {
     play(|| async {
-        let world = World::new(Setup { router: changing(), ..Setup::default() }).await;
+        let world = World::new(Setup { router: changing(VARIABLE), ..Setup::default() }).await;
         let (client, mut upstream) = world.opened().await;
         let Peer { read, mut write, .. } = client;
         let sender = tokio::task::spawn_local(async move {
@@ -1080,18 +1084,45 @@ fn an_upstream_that_calls_nobody_in_particular_is_told_so() {
 #[test]
 fn a_changed_header_is_written_anew_and_everything_else_passes() {
     play(|| async {
-        let world = World::new(Setup { router: changing(), ..Setup::default() }).await;
-        let mut client = world.client().await;
-        client.send(&request(5, 0, b"body")).await;
-        let mut upstream = world.upstream().await;
-        let got = upstream.must().await;
-        assert_eq!(got.body(), b"body");
-        assert_eq!(
-            got.view.headers.of(&got.bytes),
-            b"\0\0\0\x07service\0\0\0\x02s1\0\0\0\x04zone\0\0\0\x02z1"
-        );
-        upstream.reply(got.view.id, b"ok").await;
-        assert_eq!(client.must().await.bytes, response(5, b"ok"));
+        for (value, shown) in [(LITERAL, "z1"), (VARIABLE, "bolt")] {
+            let world = World::new(Setup { router: changing(value), ..Setup::default() }).await;
+            let mut client = world.client().await;
+            let shown = [&(shown.len() as u32).to_be_bytes()[..], shown.as_bytes()].concat();
+            let headers = [&b"\0\0\0\x07service\0\0\0\x02s1\0\0\0\x04zone"[..], &shown].concat();
+            client.send(&request(5, 0, b"body")).await;
+            let mut upstream = world.upstream().await;
+            // The second call finds an open connection.
+            for id in [5, 6] {
+                let got = upstream.must().await;
+                assert_eq!((got.body(), got.view.headers.of(&got.bytes)), (&b"body"[..], &headers[..]));
+                upstream.reply(got.view.id, b"ok").await;
+                assert_eq!(client.must().await.bytes, response(id, b"ok"));
+                client.send(&if id == 5 { request(6, 0, b"body") } else { call(2, 7, 0, b"body") }).await;
+            }
+            let got = upstream.must().await;
+            assert_eq!(got.view.kind, FrameKind::OneWay);
+            assert_eq!((got.body(), got.view.headers.of(&got.bytes)), (&b"body"[..], &headers[..]));
+            world.settle().await;
+        }
+    });
+}
+
+#[test]
+fn a_call_with_a_changed_header_has_it_in_every_try_once() {
+    play(|| async {
+        let mut setup = retrying(10_000);
+        setup.router.virtual_hosts[0].routes[0].headers =
+            changing(LITERAL).virtual_hosts[0].routes[0].headers.clone();
+        let world = World::new(setup).await;
+        let (mut client, mut arrived) = warmed_up(&world).await;
+        client.send(&request(7, 0, b"x")).await;
+        for status in [SERVER_EXCEPTION, 0] {
+            let call = arrived.recv().await.expect("a call");
+            let headers = call.got.view.headers.of(&call.got.bytes);
+            assert_eq!(headers, b"\0\0\0\x07service\0\0\0\x02s1\0\0\0\x04zone\0\0\0\x02z1");
+            call.reply(status).await;
+        }
+        assert_eq!(client.must().await.bytes, response(7, b"x"));
         world.settle().await;
     });
 }

@@ -3,8 +3,11 @@
 use std::{borrow::Cow, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mosn_codec::rpc::{Edit, EncodeError, FrameTimeout, FrameView, HeaderError, HeaderScope, RpcProtocol};
-use mosn_core::{ConnectionInfo, Failure, FieldList, FrameHeaders, Headers};
+use http::Method;
+use mosn_codec::rpc::{
+    Edit, EncodeError, FrameKind, FrameTimeout, FrameView, HeaderError, HeaderScope, RpcProtocol,
+};
+use mosn_core::{BodyLength, ConnectionInfo, Failure, FieldList, FrameHeaders, Headers, RequestHead, Scheme};
 use mosn_net::clock::Moment;
 use mosn_telemetry::UpstreamMetrics;
 use mosn_upstream::{Attempt, Host, RequestToken};
@@ -51,6 +54,16 @@ impl<'a> Call<'a> {
         block.is_empty() || memchr::memmem::find(block, prefix.as_bytes()).is_some()
     }
 
+    /// It as a request, to be changed before it is passed on.
+    ///
+    /// # Errors
+    /// When the frame's fields cannot be read.
+    pub fn head(&self) -> Result<RequestHead, HeaderError> {
+        let frame = Rc::new(OwnedFrame::copy(self.protocol, self.frame, self.view));
+        let headers = frame.headers(self.scope)?;
+        Ok(frame.head(headers, self.view.kind == FrameKind::OneWay))
+    }
+
     /// How long the caller waits, in milliseconds; negative = for ever, `None` = it does not say.
     #[must_use]
     pub const fn timeout(&self) -> Option<i64> {
@@ -82,6 +95,8 @@ pub enum Verdict {
 pub struct Relay {
     /// The connection to send it on.
     pub upstream: Rc<Upstream>,
+    /// What became of its header fields ([`Call::head`]), if they change.
+    pub headers: Option<Headers>,
     /// How long it may take; `None` = for ever.
     pub timeout: Option<Duration>,
     /// Whether it takes the long way once it has failed or its reply says so, which may send it again.
@@ -179,7 +194,7 @@ impl FirstTry {
 
 /// Who takes calls on by the long way.
 pub(super) trait LongWay {
-    fn take(&self, client: &Rc<Downstream>, frame: OwnedFrame, first: FirstTry);
+    fn take(&self, client: &Rc<Downstream>, frame: Rc<OwnedFrame>, first: FirstTry);
 }
 
 /// A frame that takes the long way, with what is known of it.
@@ -231,6 +246,21 @@ impl OwnedFrame {
         Ok(Headers::Frame(Box::new(FrameHeaders::new(fields, frame))))
     }
 
+    /// A request of these header fields.
+    pub(super) fn head(&self, headers: Headers, one_way: bool) -> RequestHead {
+        RequestHead {
+            method: Method::POST,
+            scheme: Scheme::Http,
+            authority: Bytes::new(),
+            path: Bytes::new(),
+            headers,
+            body: length(&self.body()),
+            upgrade: None,
+            expects_continue: false,
+            one_way,
+        }
+    }
+
     /// No header fields but the frame.
     pub(super) fn bare(self: &Rc<Self>) -> Headers {
         let frame: Rc<dyn std::any::Any> = Rc::<Self>::clone(self);
@@ -251,8 +281,7 @@ impl OwnedFrame {
             self.protocol.append(&self.bytes, &self.view, id, out);
             return Ok(());
         }
-        let fields = Headers::Frame(Box::new(headers.clone()));
-        let pairs: Vec<(&[u8], &[u8])> = fields.iter().collect();
+        let pairs: Vec<(&[u8], &[u8])> = headers.iter().collect();
         let edit =
             Edit { headers: headers.is_changed().then_some(&pairs[..]), body: (!same).then_some(&body[..]) };
         self.protocol.rebuild(&self.bytes, &self.view, edit, id, out)
@@ -267,4 +296,11 @@ pub(super) fn frame_of<'h>(
     let Headers::Frame(headers) = headers else { return None };
     let frame = Rc::clone(headers.frame()).downcast::<OwnedFrame>().ok()?;
     protocol.carries(frame.protocol.name()).then_some((&**headers, frame))
+}
+
+pub(super) fn length(body: &Bytes) -> BodyLength {
+    match body.len() {
+        0 => BodyLength::Empty,
+        length => BodyLength::Known(length as u64),
+    }
 }

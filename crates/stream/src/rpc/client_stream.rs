@@ -12,9 +12,8 @@ use mosn_config::model::PoolMode;
 use mosn_core::{Failure, Frame, FrameHeaders, RequestHead, Reset, ResponseHead};
 
 use super::{
-    call::{OwnedFrame, frame_of},
-    server_stream::length,
-    upstream::{StreamSlot, Upstream},
+    call::{OwnedFrame, frame_of, length},
+    upstream::{StreamSlot, Upstream, unwritable},
 };
 use crate::{ClientStream, Reply};
 
@@ -89,10 +88,7 @@ impl RpcClientStream {
         }
         let slot = (!self.one_way).then(Rc::<StreamSlot>::default);
         let sent = self.upstream.send(slot.clone(), |id, out| frame.write(headers, body, id, out));
-        let id = sent.map_err(|error| {
-            tracing::error!("cannot write a changed call: {error}");
-            Reset(Failure::LocalReset)
-        })?;
+        let id = sent.map_err(|error| Reset(unwritable(&error)))?;
         self.waits = slot.map(|slot| (id, slot));
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Downstream {
     }
 
     /// A relayed call goes on the long way.
-    pub(super) fn hand_over(self: &Rc<Self>, frame: OwnedFrame, first: FirstTry) {
+    pub(super) fn hand_over(self: &Rc<Self>, frame: Rc<OwnedFrame>, first: FirstTry) {
         self.long_way.take(self, frame, first);
         self.call_over();
     }

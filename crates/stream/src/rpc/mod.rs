@@ -8,7 +8,7 @@
 //! read, each is appended to its client's output under the id that the client gave, and every
 //! client that got something is written to once.
 //!
-//! A call that needs more (changed headers, a connection that is not open yet) becomes a request with a
+//! A call that needs more (headers with variables, a connection that is not open yet) becomes a request with a
 //! task of its own, like those of HTTP. So does one that may be sent again, and whose first try failed:
 //! until then all that it costs is a copy of its frame.
 //!

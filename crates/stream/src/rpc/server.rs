@@ -94,8 +94,7 @@ struct Serves<S> {
 }
 
 impl<S: Service> LongWay for Serves<S> {
-    fn take(&self, client: &Rc<Downstream>, frame: OwnedFrame, first: FirstTry) {
-        let frame = Rc::new(frame);
+    fn take(&self, client: &Rc<Downstream>, frame: Rc<OwnedFrame>, first: FirstTry) {
         match frame.headers(self.scope) {
             Ok(headers) => serve_call(client, &self.service, frame, headers, Some(first)),
             Err(error) => {

@@ -7,12 +7,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use mosn_codec::rpc::ReplySeed;
-use mosn_core::{
-    BodyLength, ConnectionInfo, Failure, Frame, FrameHeaders, Headers, Protocol, RequestHead, Reset,
-    ResponseHead, Scheme,
-};
+use mosn_core::{ConnectionInfo, Failure, Frame, FrameHeaders, Headers, Protocol, Reset, ResponseHead};
 use mosn_net::clock::Moment;
 use mosn_upstream::Host;
 
@@ -32,17 +29,7 @@ pub(super) fn serve_call<S: Service>(
 ) {
     let seed = frame.protocol.reply_seed(&frame.bytes, &frame.view);
     let body = frame.body();
-    let head = Box::new(RequestHead {
-        method: Method::POST,
-        scheme: Scheme::Http,
-        authority: Bytes::new(),
-        path: Bytes::new(),
-        headers,
-        body: length(&body),
-        upgrade: None,
-        expects_continue: false,
-        one_way: seed.is_none(),
-    });
+    let head = Box::new(frame.head(headers, seed.is_none()));
     let mut stream = RpcServerStream {
         task: Task::new(client, frame.bytes.len()),
         body: (!body.is_empty()).then_some(body),
@@ -55,13 +42,6 @@ pub(super) fn serve_call<S: Service>(
     let service = Rc::clone(service);
     // Boxed first: the runtime would move the whole of it several times.
     tokio::task::spawn_local(Box::pin(async move { service.serve(&mut stream, head).await }));
-}
-
-pub(super) fn length(body: &Bytes) -> BodyLength {
-    match body.len() {
-        0 => BodyLength::Empty,
-        length => BodyLength::Known(length as u64),
-    }
 }
 
 struct RpcServerStream {

@@ -101,7 +101,16 @@ impl Service for Straight {
         let timeout = call.timeout().and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis);
         let (token, attempt) = (RequestToken::default(), Attempt::default());
         let upstream = self.upstream();
-        Verdict::Relay(Relay { upstream, timeout, again: false, per_try: None, observer, token, attempt })
+        Verdict::Relay(Relay {
+            upstream,
+            headers: None,
+            timeout,
+            again: false,
+            per_try: None,
+            observer,
+            token,
+            attempt,
+        })
     }
 
     fn refused(&self, _: &Rc<ConnectionInfo>, _: Protocol, _: Failure) {}

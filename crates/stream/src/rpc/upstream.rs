@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use mosn_codec::rpc::{FrameKind, FrameView, Limits, ReplySeed, RpcProtocol, Side};
+use bytes::BytesMut;
+use mosn_codec::rpc::{EncodeError, FrameKind, FrameView, Limits, ReplySeed, RpcProtocol, Side};
 use mosn_config::model::{KeepaliveSpec, RpcSpec};
 use mosn_core::Failure;
 use mosn_net::{
@@ -20,7 +21,7 @@ use mosn_net::{
 use mosn_upstream::{Attempt, Outcome, RequestToken};
 
 use super::{
-    call::{FirstTry, OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts},
+    call::{FirstTry, OwnedFrame, Relay, RelayEnd, RelayObserver, RelayedCall, UpstreamFacts, frame_of},
     downstream::{Downstream, HeldBytes},
     pending::Pending,
     pool::RpcPool,
@@ -97,7 +98,7 @@ struct Relayed {
 
 /// What it takes to go on the long way.
 struct Kept {
-    frame: OwnedFrame,
+    frame: Rc<OwnedFrame>,
     /// When the call has failed.
     deadline: Moment,
     _held: HeldBytes,
@@ -324,26 +325,45 @@ impl Upstream {
         self.requests.set(self.requests.get().saturating_add(1));
     }
 
-    /// Passes a call on as it came.
-    pub(super) fn relay(&self, back: &Rc<Downstream>, frame: &[u8], view: &FrameView, relay: Relay) {
+    /// Passes a call on as it came, but for what the route changes in its header fields.
+    pub(super) fn relay(
+        self: &Rc<Self>,
+        back: &Rc<Downstream>,
+        frame: &[u8],
+        view: &FrameView,
+        relay: Relay,
+    ) {
         self.count();
-        let Relay { timeout, again, per_try, observer, token, attempt, .. } = relay;
+        let Relay { headers, timeout, again, per_try, observer, token, attempt, .. } = relay;
         observer.began(&self.facts);
         let protocol = self.facts.protocol;
+        let changed = headers.as_ref().and_then(|headers| frame_of(headers, protocol));
+        let write = |id, out: &mut BytesMut| match &changed {
+            None => {
+                protocol.append(frame, view, id, out);
+                Ok(())
+            }
+            Some((headers, frame)) => frame.write(headers, &frame.body(), id, out),
+        };
         let Some(seed) = protocol.reply_seed(frame, view) else {
             let id = self.pending.borrow_mut().skip(self.next_id());
-            self.wire.append(|out| protocol.append(frame, view, id, out));
+            let end = match self.wire.append(|out| write(id, out)) {
+                Ok(()) => RelayEnd::OneWay,
+                Err(error) => RelayEnd::Failed(unwritable(&error)),
+            };
             self.schedule();
             let start = clock::moment();
-            observer.ended(&self.called(back, start, view.id, view.body.len), RelayEnd::OneWay);
+            observer.ended(&self.called(back, start, view.id, view.body.len), end);
             attempt.finish(Outcome::Unknown, Duration::ZERO, clock::now().into_std());
             return;
         };
         let start = clock::moment();
         let after = |timeout: Option<Duration>| timeout.map_or(Moment::NEVER, |timeout| start.after(timeout));
         let kept = again.then(|| {
-            let mut frame = OwnedFrame::copy(protocol, frame, view);
-            frame.client = Some(Rc::clone(back));
+            let frame = match &changed {
+                Some((_, frame)) => Rc::clone(frame),
+                None => Rc::new(OwnedFrame::copy(protocol, frame, view)),
+            };
             let held = HeldBytes::new(back, frame.bytes.len());
             Box::new(Kept { frame, deadline: after(timeout), _held: held })
         });
@@ -361,7 +381,14 @@ impl Upstream {
         };
         back.call_began();
         let id = self.pending.borrow_mut().insert(self.next_id(), Waiting::Relayed(call));
-        self.wire.append(|out| protocol.append(frame, view, id, out));
+        if let Err(error) = self.wire.append(|out| write(id, out)) {
+            let call = self.pending.borrow_mut().take(id);
+            if let Some(Waiting::Relayed(call)) = call {
+                self.fail(call, unwritable(&error));
+                // The turn that read the call writes the answer.
+            }
+            return self.became_idle();
+        }
         if deadline < self.earliest.get() {
             self.earliest.set(deadline);
         }
@@ -372,7 +399,7 @@ impl Upstream {
     pub(super) fn send<E>(
         &self,
         slot: Option<Rc<StreamSlot>>,
-        write: impl FnOnce(u64, &mut bytes::BytesMut) -> Result<(), E>,
+        write: impl FnOnce(u64, &mut BytesMut) -> Result<(), E>,
     ) -> Result<u64, E> {
         self.count();
         let next = self.next_id();
@@ -536,6 +563,12 @@ impl Upstream {
             client.end();
         }
     }
+}
+
+/// What a call fails with that cannot be written with its header fields changed.
+pub(super) fn unwritable(error: &EncodeError) -> Failure {
+    tracing::error!("cannot write a changed call: {error}");
+    Failure::LocalReset
 }
 
 /// Notes a client that has something to read, to be flushed once when all has been said.
