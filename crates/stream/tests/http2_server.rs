@@ -165,6 +165,28 @@ fn a_body_that_nobody_takes_is_held_back_by_its_window() {
 }
 
 #[test]
+fn streams_that_nobody_reads_leave_others_the_rest_of_the_connections_window() {
+    worker(async {
+        let mut server = server();
+        server.limits.max_buffered_bytes = 100_000;
+        let mut client = connect(&server).await;
+        let mut unread = Vec::new();
+        for _ in 0..3 {
+            client = client.ready().await.expect("ready");
+            let (reply, mut send) = client.send_request(request(Method::POST, "/wait"), false).expect("sent");
+            send.send_data(vec![0; 200_000].into(), false).expect("sent");
+            unread.push((reply, send));
+        }
+        until("the requests are there", || server.app.active.get() == 3).await;
+        client = client.ready().await.expect("ready");
+        let (reply, mut send) = client.send_request(request(Method::POST, "/echo"), false).expect("sent");
+        send.send_data(vec![0; 1_000_000].into(), true).expect("sent");
+        let (got, _) = body(reply.await.expect("a reply")).await.expect("a body");
+        assert_eq!(got.len(), 1_000_000);
+    });
+}
+
+#[test]
 fn a_reset_by_the_client_reaches_the_application() {
     worker(async {
         let server = server();

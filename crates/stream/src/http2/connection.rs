@@ -404,7 +404,8 @@ impl Connection {
         let windows = &mut self.windows;
         windows.used += length;
         let mut said = false;
-        if windows.used >= windows.connection / 2 {
+        // Half of what is not held by streams that nobody reads from: they must not stop the others.
+        if i64::from(windows.used) >= windows.left {
             write_window_update(self.output.buffer(), 0, windows.used);
             windows.left += i64::from(std::mem::take(&mut windows.used));
             said = true;
