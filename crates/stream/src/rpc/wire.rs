@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use crate::linger::Linger;
 
 /// Output above which a connection takes on nothing more until its peer has read some.
-pub(super) const CONGESTED: usize = 256 * 1024;
+pub(super) const CONGESTED: usize = 1024 * 1024;
 
 /// How long a peer may take nothing of what there is for it before the connection is given up.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
