@@ -11,6 +11,9 @@ from .proc import make_urgent
 # What a latency may add besides a share of the direct connection's, in microseconds.
 ALLOWANCE_US = 100
 
+# Where the search for a rate begins, in requests per second.
+FIRST_RATE = 10_000
+
 # Where latencies are measured, nobody is to wait for a core: who measures comes first, then whoever is measured. Load
 # beside it gets what is left, or the kernel would hold up all of them for their share of each second (sched_rt_runtime_us).
 MEASURING, MEASURED = 30, 20
@@ -51,10 +54,10 @@ class RpcFeatures(FeaturesMixin, RpcTraffic):
 
 @dataclass
 class RpcLatency(RpcTraffic):
-    """Latency at half of what the peer can take, next to a direct connection at the same rate.
+    """Latency at the rate that keeps the peer's core half busy, next to a direct connection at the same rate.
 
-    What it can take is measured with one request in flight on each connection: in open loop, too, most requests arrive
-    by themselves, without the savings of a batch.
+    Requests that arrive by themselves, without the savings of a batch, cost more than in a closed loop, and the less so
+    the more there are: the rate is found in a few steps.
     """
 
     metrics = (
@@ -69,11 +72,14 @@ class RpcLatency(RpcTraffic):
     primary = "over"
 
     def sample(self, bench, peer, running):
-        most = self.load(bench, running.port, bench.warm_seconds)
-        rate = int(most.requests / most.seconds / 2)
         # Nobody waits for a place: what is late is the proxy.
-        open_loop = {"rate": rate, "outstanding": 1024, "urgent": MEASURING}
+        open_loop = {"rate": FIRST_RATE, "outstanding": 1024, "urgent": MEASURING}
         self.make_urgent(running)
+        for _ in range(3):
+            cpu = running.cpu()
+            result = self.load(bench, running.port, bench.warm_seconds, **open_loop)
+            busy = (running.cpu() - cpu).total / result.seconds
+            open_loop["rate"] = rate = int(open_loop["rate"] / busy / 2)
         found = []
         for port in (self.origin.port(self.protocol), running.port):
             cpu = running.cpu()
@@ -206,12 +212,12 @@ RPC_CASES = [
     ),
     RpcLatency(
         "latency-bolt",
-        "Bolt latency at half of the highest throughput, 64 connections",
+        "Bolt latency with the proxy's core half busy, 64 connections",
         goals=(Goal("over", 1.2),),
     ),
     RpcLatency(
         "latency-dubbo",
-        "Dubbo latency at half of the highest throughput, 64 connections",
+        "Dubbo latency with the proxy's core half busy, 64 connections",
         goals=(Goal("over", 1.2),),
         protocol="dubbo",
     ),
